@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Locks of the data path. With one worker nothing is shared between threads, so they cost one
+ * predictable branch; with several they are the C library's.
+ *
+ * Order, outermost first: hca->mr_lock (read side, target before initiator by address when they
+ * differ), qp->resp_lock, srq->lock, cq lock, event queue lock. No two of one kind are held at a
+ * time except mr_lock's read side.
+ */
+#ifndef UP_BASE_LOCK_H
+#define UP_BASE_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/* True once a second worker exists; set before the first worker starts, then constant. */
+extern bool up_multi_worker;
+
+struct up_lock {
+	pthread_spinlock_t spin;
+};
+
+static inline void up_lock_init(struct up_lock *l)
+{
+	pthread_spin_init(&l->spin, PTHREAD_PROCESS_PRIVATE);
+}
+
+static inline void up_lock_take(struct up_lock *l)
+{
+	if (__builtin_expect(up_multi_worker, 0))
+		pthread_spin_lock(&l->spin);
+}
+
+static inline void up_lock_drop(struct up_lock *l)
+{
+	if (__builtin_expect(up_multi_worker, 0))
+		pthread_spin_unlock(&l->spin);
+}
+
+/* Readers are the copies that use a port's keys; the writer changes or revokes one. */
+struct up_rwlock {
+	pthread_rwlock_t rw;
+};
+
+static inline void up_rwlock_init(struct up_rwlock *l)
+{
+	pthread_rwlock_init(&l->rw, NULL);
+}
+
+static inline void up_rwlock_fini(struct up_rwlock *l)
+{
+	pthread_rwlock_destroy(&l->rw);
+}
+
+static inline void up_rwlock_read(struct up_rwlock *l)
+{
+	if (__builtin_expect(up_multi_worker, 0))
+		pthread_rwlock_rdlock(&l->rw);
+}
+
+static inline void up_rwlock_write(struct up_rwlock *l)
+{
+	if (__builtin_expect(up_multi_worker, 0))
+		pthread_rwlock_wrlock(&l->rw);
+}
+
+static inline void up_rwlock_drop(struct up_rwlock *l)
+{
+	if (__builtin_expect(up_multi_worker, 0))
+		pthread_rwlock_unlock(&l->rw);
+}
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Logging (base/log.h). The journal gets the port as a field of its own, UNDERPASS_PORT, so that
+ * `journalctl UNDERPASS_PORT=vm1` shows one guest's lines.
+ *
+ * A hostile guest can make errors as fast as it likes, so each port has a quota of lines; what
+ * goes beyond it is counted, and the count logged when the next period begins.
+ */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include "base/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE_BYTES 1024
+#define QUOTA_PERIOD 10 /* seconds */
+#define QUOTA_LINES 200
+#define QUOTA_BUCKETS 64
+
+/* Ports share a quota by the hash of their names. */
+struct quota {
+	time_t period;
+	unsigned lines;
+};
+
+static int max_priority = LOG_INFO; /* atomic */
+static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
+static bool to_journal; /* set once */
+static pthread_mutex_t quota_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct quota quotas[QUOTA_BUCKETS]; /* under quota_lock */
+
+void up_log_set_level(int priority)
+{
+	__atomic_store_n(&max_priority, priority, __ATOMIC_RELAXED);
+}
+
+/* systemd.exec(5): $JOURNAL_STREAM names the device and inode of the stream to the journal. */
+static void choose_sink(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	to_journal = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+		     !fstat(STDERR_FILENO, &st) && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* True when the port may log one more line; *dropped: how many its last period lost. */
+static bool take_quota(const char *port, unsigned *dropped)
+{
+	unsigned hash = 0;
+	struct timespec now;
+	struct quota *q;
+	bool granted;
+
+	for (const char *c = port; *c; c++)
+		hash = hash * 31 + (unsigned char)*c;
+	q = &quotas[hash % QUOTA_BUCKETS];
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	*dropped = 0;
+	pthread_mutex_lock(&quota_lock);
+	if (now.tv_sec / QUOTA_PERIOD != q->period) {
+		if (q->lines > QUOTA_LINES)
+			*dropped = q->lines - QUOTA_LINES;
+		q->period = now.tv_sec / QUOTA_PERIOD;
+		q->lines = 0;
+	}
+	granted = q->lines++ < QUOTA_LINES;
+	pthread_mutex_unlock(&quota_lock);
+	return granted;
+}
+
+static const char *severity(int priority)
+{
+	if (priority <= LOG_ERR)
+		return "error: ";
+	if (priority == LOG_WARNING)
+		return "warning: ";
+	return priority == LOG_DEBUG ? "debug: " : "";
+}
+
+static int send_to_journal(int priority, const char *port, const char *message)
+{
+	if (!port)
+		return sd_journal_send("PRIORITY=%d", priority, "MESSAGE=%s", message, NULL);
+	return sd_journal_send("PRIORITY=%d", priority, "UNDERPASS_PORT=%s", port, "MESSAGE=%s: %s",
+			       port, message, NULL);
+}
+
+static void emit(int priority, const char *port, const char *message)
+{
+	char line[MESSAGE_BYTES + 256];
+	int n;
+
+	if (to_journal && !send_to_journal(priority, port, message))
+		return;
+	n = snprintf(line, sizeof(line) - 1, "%s: %s%s%s%s", program_invocation_short_name,
+		     severity(priority), port ? port : "", port ? ": " : "", message);
+	if (n < 0)
+		return;
+	if ((size_t)n > sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	/* One write, so that lines of several threads do not mix. A lost line has no remedy. */
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return;
+}
+
+void up_log(int priority, const char *port, const char *fmt, ...)
+{
+	char message[MESSAGE_BYTES];
+	int saved = errno;
+	unsigned dropped = 0;
+	va_list ap;
+
+	if (priority > __atomic_load_n(&max_priority, __ATOMIC_RELAXED))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	/* A guest's text may be quoted in it, and must not forge a line. */
+	for (char *c = message; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = ' ';
+	pthread_once(&sink_once, choose_sink);
+	if (!port || priority >= LOG_DEBUG || take_quota(port, &dropped)) {
+		if (dropped) {
+			char note[64];
+
+			snprintf(note, sizeof(note), "%u earlier messages were dropped", dropped);
+			emit(LOG_WARNING, port, note);
+		}
+		emit(priority, port, message);
+	}
+	errno = saved;
+}
