@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Reliable and unreliable connections: operations, states, and what each error becomes. */
+#include "fake_hca.h"
+#include "unit.h"
+
+#include <string.h>
+
+struct pair {
+	struct fake_hca *ha, *hb;
+	struct fake_qp *a, *b;
+};
+
+static int setup_type(void **state, enum up_qp_type type)
+{
+	static struct pair p;
+
+	fake_world_create(&p.ha, &p.hb);
+	p.a = fake_qp_create(p.ha, type, NULL);
+	p.b = fake_qp_create(p.hb, type, NULL);
+	fake_connect(p.a, p.b);
+	for (unsigned i = 0; i < FAKE_RAM; i++)
+		p.ha->ram[i] = (uint8_t)(i * 7 + (i >> 8));
+	memset(p.hb->ram, 0, FAKE_RAM);
+	*state = &p;
+	return 0;
+}
+
+static int setup_rc(void **state)
+{
+	return setup_type(state, UP_QP_RC);
+}
+
+static int setup_uc(void **state)
+{
+	return setup_type(state, UP_QP_UC);
+}
+
+static int teardown(void **state)
+{
+	struct pair *p = *state;
+
+	fake_qp_destroy(p->a);
+	fake_qp_destroy(p->b);
+	fake_world_destroy(p->ha, p->hb);
+	return 0;
+}
+
+static struct up_send_wr *post_remote(struct pair *p, enum up_opcode op, uint64_t off, uint32_t len,
+				      uint64_t remote)
+{
+	struct up_send_wr *wr = fake_post(p->a, op, off, len);
+
+	wr->raddr = FAKE_GPA + remote;
+	wr->rkey = p->hb->all->key;
+	return wr;
+}
+
+static void send_arrives(void **state)
+{
+	struct pair *p = *state;
+	struct up_wc wc;
+
+	fake_recv(p->b, 4096, 1000);
+	fake_post(p->a, UP_OP_SEND_IMM, 0, 777)->imm = 0xabcd;
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	wc = fake_wc(p->hb);
+	assert_int_equal(wc.status, UP_WC_SUCCESS);
+	assert_int_equal(wc.byte_len, 777);
+	assert_int_equal(wc.imm, 0xabcd);
+	assert_int_equal(wc.op, UP_OP_SEND_IMM);
+	assert_true(wc.flags & UP_WC_RECV);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_memory_equal(p->hb->ram + 4096, p->ha->ram, 777);
+	assert_int_equal(p->hb->ram[4096 + 777], 0);
+}
+
+static void large_write_takes_turns(void **state)
+{
+	struct pair *p = *state;
+	struct up_budget budget = {.messages = 1, .bytes = 64 * 1024};
+
+	post_remote(p, UP_OP_WRITE, 0, 1 << 20, 1 << 20);
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_int_equal(budget.bytes, 0);
+	assert_int_equal(p->ha->cq->count, 0);
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_memory_equal(p->hb->ram + (1 << 20), p->ha->ram, 1 << 20);
+}
+
+static void read_fetches(void **state)
+{
+	struct pair *p = *state;
+	struct up_wc wc;
+
+	memset(p->hb->ram + 100, 0x5a, 5000);
+	post_remote(p, UP_OP_READ, 8192, 5000, 100);
+	fake_run(p->a);
+	wc = fake_wc(p->ha);
+	assert_int_equal(wc.status, UP_WC_SUCCESS);
+	assert_int_equal(wc.byte_len, 5000);
+	assert_memory_equal(p->ha->ram + 8192, p->hb->ram + 100, 5000);
+}
+
+static void atomics_apply(void **state)
+{
+	struct pair *p = *state;
+	uint64_t *word = (uint64_t *)(void *)(p->hb->ram + 64), old;
+	struct up_send_wr *wr;
+
+	*word = 40;
+	wr = post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64);
+	wr->swap_add = 2;
+	fake_run(p->a);
+	memcpy(&old, p->ha->ram, 8);
+	assert_int_equal(old, 40);
+	assert_int_equal(*word, 42);
+	fake_wc(p->ha);
+
+	wr = post_remote(p, UP_OP_CMP_SWAP, 0, 8, 64);
+	wr->compare = 41;
+	wr->swap_add = 7;
+	fake_run(p->a);
+	assert_int_equal(*word, 42);
+	fake_wc(p->ha);
+
+	/* Two fields of 32 bits: the carry of the lower one goes nowhere. */
+	*word = 0xffffffffull;
+	wr = post_remote(p, UP_OP_MASKED_FETCH_ADD, 0, 8, 64);
+	wr->swap_add = 1;
+	wr->swap_add_mask = 1ull << 31;
+	fake_run(p->a);
+	assert_int_equal(*word, 0);
+	fake_wc(p->ha);
+
+	*word = 0x1122;
+	wr = post_remote(p, UP_OP_MASKED_CMP_SWAP, 0, 8, 64);
+	wr->compare = 0x22;
+	wr->compare_mask = 0xff;
+	wr->swap_add = 0x3300;
+	wr->swap_add_mask = 0xff00;
+	fake_run(p->a);
+	assert_int_equal(*word, 0x3322);
+	fake_wc(p->ha);
+}
+
+/* Both ends' statuses and states after a refused request. */
+static void expect_refusal(struct pair *p, enum up_wc_status status, enum up_event event)
+{
+	struct up_wc wc;
+
+	fake_run(p->a);
+	wc = fake_wc(p->ha);
+	assert_int_equal(wc.status, status);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_ERR);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_ERR);
+	assert_int_equal(p->b->events[event], 1);
+}
+
+static void bad_rkey_is_an_access_error(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
+	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
+}
+
+static void wrapping_range_is_an_access_error(void **state)
+{
+	struct pair *p = *state;
+
+	p->hb->all->absolute = false;
+	p->hb->all->start = FAKE_GPA;
+	p->hb->all->length = 4096;
+	post_remote(p, UP_OP_WRITE, 0, 64, 0)->raddr = UINT64_MAX - 8;
+	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
+}
+
+static void missing_right_is_an_access_error(void **state)
+{
+	struct pair *p = *state;
+
+	p->hb->all->access &= ~UP_ACCESS_REMOTE_READ;
+	post_remote(p, UP_OP_READ, 0, 64, 0);
+	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
+}
+
+static void disabled_operation_is_an_invalid_request(void **state)
+{
+	struct pair *p = *state;
+
+	p->b->base.attr.access &= ~UP_ACCESS_REMOTE_WRITE;
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
+}
+
+static void misaligned_atomic_is_an_invalid_request(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_FETCH_ADD, 0, 8, 4);
+	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
+}
+
+static void zero_length_ignores_the_key(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_WRITE, 0, 0, 0)->rkey = 0;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+}
+
+static void short_receive_fails_both(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 10);
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_REM_INV_REQ_ERR);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_LOC_LEN_ERR);
+	assert_int_equal(p->hb->ram[0], 0);
+}
+
+static void bad_receive_buffer_fails_both(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 100);
+	p->b->recvs[0].sge[0].key ^= 1;
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_REM_OP_ERR);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_LOC_PROT_ERR);
+}
+
+static void bad_lkey_leaves_the_peer_alone(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 100);
+	fake_post(p->a, UP_OP_SEND, 0, 11)->sge[0].key ^= 1;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_LOC_PROT_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+	assert_int_equal(p->b->rq_taken, 0);
+}
+
+static void rnr_is_retried_then_reported(void **state)
+{
+	struct pair *p = *state;
+	uint64_t now = 1;
+	unsigned looks = 0;
+
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	while (fake_run_at(p->a, now) == UP_RUN_WAIT && !p->ha->cq->count) {
+		now = p->a->base.wait_next;
+		assert_true(++looks < 100000);
+	}
+	/* Two retries of 10 us each, after the first try. */
+	assert_in_range(now, 30000, 60000);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_RNR_RETRY_EXC_ERR);
+	assert_int_equal(p->a->base.stats.rnr, 1);
+}
+
+static void rnr_ends_when_a_receive_is_posted(void **state)
+{
+	struct pair *p = *state;
+
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
+	fake_recv(p->b, 0, 100);
+	assert_int_equal(fake_run_at(p->a, 2000), UP_RUN_IDLE);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+}
+
+static void silent_peer_is_a_retry_error(void **state)
+{
+	struct pair *p = *state;
+	uint64_t now = 1;
+	unsigned looks = 0;
+
+	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	while (fake_run_at(p->a, now) == UP_RUN_WAIT && !p->ha->cq->count) {
+		now = p->a->base.wait_next;
+		assert_true(++looks < 100000);
+	}
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_RETRY_EXC_ERR);
+}
+
+static void reset_in_mid_message_breaks_it(void **state)
+{
+	struct pair *p = *state;
+	struct up_budget budget = {.messages = 1, .bytes = 4096};
+	uint64_t now = 1;
+
+	fake_recv(p->b, 0, 1 << 20);
+	fake_post(p->a, UP_OP_SEND, 0, 1 << 20);
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, now, &budget), UP_RUN_MORE);
+	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
+	fake_raise(p->b, p->a, UP_QPS_RTS);
+	fake_recv(p->b, 0, 1 << 20);
+	while (!p->ha->cq->count) {
+		fake_run_at(p->a, now);
+		now = p->a->base.wait_next;
+	}
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_RETRY_EXC_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+}
+
+static void error_flushes_both_queues(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->a, 0, 100);
+	fake_recv(p->a, 0, 100);
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_ERR), 0);
+	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
+	assert_int_equal(p->ha->cq->count, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(p->ha->cq->wc[i].status, UP_WC_WR_FLUSH_ERR);
+	/* What is posted later is flushed too. */
+	fake_recv(p->a, 0, 100);
+	assert_int_equal(fake_run_at(p->a, p->a->base.wait_next), UP_RUN_WAIT);
+	assert_int_equal(p->ha->cq->count, 4);
+}
+
+static void malformed_request_is_reported(void **state)
+{
+	struct pair *p = *state;
+
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	p->a->sq_error = -22;
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_QP_OP_ERR);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_ERR);
+}
+
+static void send_with_invalidate_revokes(void **state)
+{
+	struct pair *p = *state;
+	struct up_mr *mr = up_mr_create(&p->hb->base, UP_MR_PHYS, 0);
+
+	mr->pdn = FAKE_PD;
+	mr->valid = mr->remote_inv = mr->registrable = true;
+	fake_recv(p->b, 0, 100);
+	fake_post(p->a, UP_OP_SEND_INV, 0, 11)->imm = mr->key;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).op, UP_OP_SEND_INV);
+	assert_false(mr->valid);
+	up_mr_destroy(&p->hb->base, mr);
+}
+
+static void first_message_in_rtr_establishes(void **state)
+{
+	struct pair *p = *state;
+
+	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
+	fake_raise(p->b, p->a, UP_QPS_RTR);
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_run(p->a);
+	assert_int_equal(p->b->events[UP_EV_COMM_EST], 1);
+}
+
+static void drained_queue_says_so(void **state)
+{
+	struct pair *p = *state;
+
+	p->a->base.attr.drain_event = true;
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_run(p->a);
+	fake_run(p->a);
+	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 1);
+	assert_int_equal(p->ha->cq->count, 0);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), 0);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+}
+
+static void impossible_transitions_are_refused(void **state)
+{
+	struct pair *p = *state;
+
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_INIT), -22);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_ERR), 0);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), -22);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RESET), 0);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTR), -22);
+}
+
+static void stranger_is_not_answered(void **state)
+{
+	struct pair *p = *state;
+	struct fake_qp *c = fake_qp_create(p->ha, UP_QP_RC, NULL);
+
+	/* Points at b, but b is connected to a. */
+	fake_raise(c, p->b, UP_QPS_RTS);
+	fake_recv(p->b, 0, 100);
+	fake_post(c, UP_OP_SEND, 0, 11);
+	assert_int_equal(fake_run(c), UP_RUN_WAIT);
+	assert_int_equal(p->hb->cq->count, 0);
+	fake_qp_destroy(c);
+}
+
+static void uc_drops_what_finds_no_receive(void **state)
+{
+	struct pair *p = *state;
+
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+}
+
+static void uc_drops_what_the_key_forbids(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->ram[0], 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+}
+
+static void uc_cannot_read(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_READ, 0, 64, 0);
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_QP_OP_ERR);
+}
+
+#define RC(f) cmocka_unit_test_setup_teardown(f, setup_rc, teardown)
+#define UC(f) cmocka_unit_test_setup_teardown(f, setup_uc, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RC(send_arrives),
+		RC(large_write_takes_turns),
+		RC(read_fetches),
+		RC(atomics_apply),
+		RC(bad_rkey_is_an_access_error),
+		RC(wrapping_range_is_an_access_error),
+		RC(missing_right_is_an_access_error),
+		RC(disabled_operation_is_an_invalid_request),
+		RC(misaligned_atomic_is_an_invalid_request),
+		RC(zero_length_ignores_the_key),
+		RC(short_receive_fails_both),
+		RC(bad_receive_buffer_fails_both),
+		RC(bad_lkey_leaves_the_peer_alone),
+		RC(rnr_is_retried_then_reported),
+		RC(rnr_ends_when_a_receive_is_posted),
+		RC(silent_peer_is_a_retry_error),
+		RC(reset_in_mid_message_breaks_it),
+		RC(error_flushes_both_queues),
+		RC(malformed_request_is_reported),
+		RC(send_with_invalidate_revokes),
+		RC(first_message_in_rtr_establishes),
+		RC(drained_queue_says_so),
+		RC(impossible_transitions_are_refused),
+		RC(stranger_is_not_answered),
+		UC(uc_drops_what_finds_no_receive),
+		UC(uc_drops_what_the_key_forbids),
+		UC(uc_cannot_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

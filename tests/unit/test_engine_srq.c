@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared receive queues and extended reliable connections. */
+#include "fake_hca.h"
+#include "unit.h"
+
+#include <string.h>
+
+static struct fake_hca *ha, *hb;
+
+static int setup(void **state)
+{
+	fake_world_create(&ha, &hb);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fake_world_destroy(ha, hb);
+	return 0;
+}
+
+static void two_queue_pairs_share_one_queue(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, false);
+	struct fake_qp *a[2], *b[2];
+	struct up_wc wc;
+
+	for (int i = 0; i < 2; i++) {
+		a[i] = fake_qp_create(ha, UP_QP_RC, NULL);
+		b[i] = fake_qp_create(hb, UP_QP_RC, srq);
+		fake_connect(a[i], b[i]);
+	}
+	fake_srq_recv(srq, 0, 100);
+	fake_srq_recv(srq, 100, 100);
+	for (int i = 1; i >= 0; i--) {
+		fake_post(a[i], UP_OP_SEND, 0, 50);
+		fake_run(a[i]);
+		wc = fake_wc(hb);
+		assert_int_equal(wc.status, UP_WC_SUCCESS);
+		assert_ptr_equal(wc.qp, &b[i]->base);
+		assert_ptr_equal(wc.srq, &srq->base);
+		assert_true(wc.flags & UP_WC_SRQ);
+		assert_int_equal(wc.index, 1 - i);
+		assert_int_equal(fake_wc(ha).status, UP_WC_SUCCESS);
+	}
+	for (int i = 0; i < 2; i++) {
+		fake_qp_destroy(a[i]);
+		fake_qp_destroy(b[i]);
+	}
+	assert_int_equal(srq->base.users, 0);
+	fake_srq_destroy(srq);
+}
+
+static void error_says_last_wqe_and_leaves_the_queue(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, false);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_RC, srq);
+
+	fake_srq_recv(srq, 0, 100);
+	assert_int_equal(up_qp_modify(&b->base, UP_QPS_ERR), 0);
+	fake_run(b);
+	fake_run(b);
+	assert_int_equal(b->events[UP_EV_LAST_WQE], 1);
+	assert_int_equal(srq->taken, 0);
+	assert_int_equal(hb->cq->count, 0);
+	fake_qp_destroy(b);
+	fake_srq_destroy(srq);
+}
+
+static void xrc_goes_to_the_queue_that_the_message_names(void **state)
+{
+	struct fake_srq *one = fake_srq_create(hb, true), *two = fake_srq_create(hb, true);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+
+	fake_connect(a, b);
+	fake_srq_recv(one, 0, 100);
+	fake_srq_recv(two, 0, 100);
+	fake_post(a, UP_OP_SEND, 0, 50)->xrc_srqn = two->base.srqn;
+	fake_run(a);
+	assert_ptr_equal(fake_wc(hb).srq, &two->base);
+	assert_int_equal(one->taken, 0);
+	assert_int_equal(fake_wc(ha).status, UP_WC_SUCCESS);
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+	fake_srq_destroy(one);
+	fake_srq_destroy(two);
+}
+
+static void xrc_domain_is_checked(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, true);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+
+	fake_connect(a, b);
+	srq->base.xrcd = 9;
+	fake_srq_recv(srq, 0, 100);
+	fake_post(a, UP_OP_SEND, 0, 50)->xrc_srqn = srq->base.srqn;
+	fake_run(a);
+	assert_int_equal(fake_wc(ha).status, UP_WC_REM_INV_REQ_ERR);
+	assert_int_equal(srq->taken, 0);
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+	fake_srq_destroy(srq);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(two_queue_pairs_share_one_queue),
+		T(error_says_last_wqe_and_leaves_the_queue),
+		T(xrc_goes_to_the_queue_that_the_message_names),
+		T(xrc_domain_is_checked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Datagrams: what is delivered, what is dropped, and what the receiver sees. */
+#include "fake_hca.h"
+#include "unit.h"
+
+#include <string.h>
+
+#define QKEY 0x1234u
+
+struct pair {
+	struct fake_hca *ha, *hb;
+	struct fake_qp *a, *b;
+};
+
+static int setup(void **state)
+{
+	static struct pair p;
+
+	fake_world_create(&p.ha, &p.hb);
+	p.a = fake_qp_create(p.ha, UP_QP_UD, NULL);
+	p.b = fake_qp_create(p.hb, UP_QP_UD, NULL);
+	fake_connect(p.a, p.b);
+	memset(p.ha->ram, 0x61, 8192);
+	*state = &p;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *p = *state;
+
+	fake_qp_destroy(p->a);
+	fake_qp_destroy(p->b);
+	fake_world_destroy(p->ha, p->hb);
+	return 0;
+}
+
+static struct up_send_wr *post(struct pair *p, uint32_t len)
+{
+	struct up_send_wr *wr = fake_post(p->a, UP_OP_SEND, 0, len);
+
+	wr->dest_qpn = p->b->base.qpn;
+	wr->dest_qkey = QKEY;
+	wr->av.dlid = p->hb->base.lid;
+	return wr;
+}
+
+static void expect_dropped(struct pair *p)
+{
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(p->b->rq_taken, 0);
+}
+
+static void data_follows_the_header_space(void **state)
+{
+	struct pair *p = *state;
+	struct up_wc wc;
+
+	fake_recv(p->b, 0, 1000);
+	post(p, 500);
+	fake_run(p->a);
+	wc = fake_wc(p->hb);
+	assert_int_equal(wc.status, UP_WC_SUCCESS);
+	assert_int_equal(wc.byte_len, 540);
+	assert_int_equal(wc.src_qpn, p->a->base.qpn);
+	assert_int_equal(wc.slid, p->ha->base.lid);
+	assert_false(wc.flags & UP_WC_GRH);
+	assert_int_equal(p->hb->ram[39], 0);
+	assert_int_equal(p->hb->ram[40], 0x61);
+	assert_int_equal(p->hb->ram[539], 0x61);
+	assert_int_equal(p->hb->ram[540], 0);
+}
+
+static void global_header_is_written(void **state)
+{
+	struct pair *p = *state;
+	struct up_send_wr *wr;
+
+	fake_recv(p->b, 0, 1000);
+	wr = post(p, 8);
+	wr->av.grh = true;
+	wr->av.hop_limit = 3;
+	wr->av.dgid.raw[15] = 2;
+	fake_run(p->a);
+	assert_true(fake_wc(p->hb).flags & UP_WC_GRH);
+	assert_int_equal(p->hb->ram[0], 0x60);
+	/* 12 BTH, 8 DETH, 8 data, 4 ICRC. */
+	assert_int_equal(p->hb->ram[5], 32);
+	assert_int_equal(p->hb->ram[6], 0x1b);
+	assert_int_equal(p->hb->ram[7], 3);
+	assert_int_equal(p->hb->ram[8 + 15], 1);
+	assert_int_equal(p->hb->ram[24 + 15], 2);
+}
+
+static void wrong_qkey_is_dropped(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 1000);
+	post(p, 8)->dest_qkey = QKEY + 1;
+	expect_dropped(p);
+}
+
+static void controlled_qkey_sends_the_own_one(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 1000);
+	post(p, 8)->dest_qkey = 0x80000001u;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+}
+
+static void unknown_address_is_dropped(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 1000);
+	post(p, 8)->av.dlid = 77;
+	expect_dropped(p);
+	post(p, 8)->dest_qpn = 0xfffff;
+	expect_dropped(p);
+}
+
+static void no_receive_is_dropped(void **state)
+{
+	struct pair *p = *state;
+
+	post(p, 8);
+	expect_dropped(p);
+	assert_int_equal(p->b->base.stats.rnr, 1);
+}
+
+static void longer_than_the_mtu_stops_the_sender(void **state)
+{
+	struct pair *p = *state;
+
+	post(p, UP_MTU_BYTES + 1);
+	post(p, 8);
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->count, 2);
+	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_LEN_ERR);
+	assert_int_equal(p->ha->cq->wc[1].status, UP_WC_WR_FLUSH_ERR);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_SQE);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), 0);
+}
+
+static void short_receive_fails_the_receiver(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 47);
+	post(p, 8);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_LOC_LEN_ERR);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_ERR);
+}
+
+static void group_reaches_every_member(void **state)
+{
+	struct pair *p = *state;
+	struct fake_qp *c = fake_qp_create(p->hb, UP_QP_UD, NULL);
+
+	fake_raise(c, p->a, UP_QPS_RTR);
+	fake_recv(p->b, 0, 1000);
+	fake_recv(c, 2000, 1000);
+	post(p, 8)->dest_qpn = UP_MULTICAST_QPN;
+	fake_run(p->a);
+	assert_int_equal(p->hb->cq->count, 2);
+	assert_true(p->hb->cq->wc[0].multicast);
+	assert_int_equal(p->hb->ram[40], 0x61);
+	assert_int_equal(p->hb->ram[2040], 0x61);
+	fake_qp_destroy(c);
+}
+
+static void writes_are_not_for_datagrams(void **state)
+{
+	struct pair *p = *state;
+
+	fake_post(p->a, UP_OP_WRITE, 0, 8);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_LOC_QP_OP_ERR);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(data_follows_the_header_space),
+		T(global_header_is_written),
+		T(wrong_qkey_is_dropped),
+		T(controlled_qkey_sends_the_own_one),
+		T(unknown_address_is_dropped),
+		T(no_receive_is_dropped),
+		T(longer_than_the_mtu_stops_the_sender),
+		T(short_receive_fails_the_receiver),
+		T(group_reaches_every_member),
+		T(writes_are_not_for_datagrams),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

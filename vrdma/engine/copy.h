@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The copy routine. Chooses between cached and non-temporal stores by size and by whether the
+ * destination was copied to or from recently enough to be in a cache.
+ */
+#ifndef UP_ENGINE_COPY_H
+#define UP_ENGINE_COPY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What was copied lately, by hashed block address: one for each worker, used by it alone, all
+ * zero at first. `clock` counts bytes copied; `reach` is how many of them a cache remembers.
+ */
+#define UP_COPY_SLOTS 4096
+struct up_copy_history {
+	uint64_t clock;
+	uint64_t reach;
+	struct {
+		uintptr_t block;
+		uint64_t when;
+	} slot[UP_COPY_SLOTS];
+};
+
+/*
+ * Copies n bytes. `total` is the length of the whole message that this is a part of: what decides
+ * the kind of store. Ranges that overlap (a guest may send a buffer into itself) end as memmove()
+ * would leave them.
+ *
+ * Order: the last 8 bytes (all of them, when n is less than 8) are stored after all others, so
+ * that a guest which polls the end of a buffer finds the rest there. When it returns, a releasing
+ * store orders all of it, non-temporal stores included.
+ */
+void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total);
+
+#endif

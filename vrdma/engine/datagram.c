@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Unreliable datagrams, to one queue pair or a multicast group. What cannot be delivered is
+ * dropped, as on a wire: the sender's completion says only that it was sent.
+ */
+
+#include "base/bytes.h"
+#include "engine/exec.h"
+
+#define QKEY_GSI 0x80010000u
+#define QKEY_CONTROLLED 0x80000000u
+#define GRH_NEXT_IBA 0x1b
+
+/* Table 4 of volume 1 (global route header): 40 bytes, big endian. */
+static void build_grh(uint8_t grh[UP_GRH_BYTES], const struct up_qp *qp,
+		      const struct up_send_wr *wr)
+{
+	/* What follows on a wire: 12 bytes BTH, 8 DETH, immediate data, payload padded, 4 ICRC. */
+	uint64_t payload =
+		12 + 8 + (wr->op == UP_OP_SEND_IMM ? 4 : 0) + ((wr->length + 3) & ~3ull) + 4;
+
+	up_put_be32(grh, 6u << 28 | (uint32_t)wr->av.traffic_class << 20 |
+				 (wr->av.flow_label & 0xfffff));
+	up_put_be16(grh + 4, (uint16_t)payload);
+	grh[6] = GRH_NEXT_IBA;
+	grh[7] = wr->av.hop_limit;
+	memcpy(grh + 8, qp->hca->gid.raw, 16);
+	memcpy(grh + 24, wr->av.dgid.raw, 16);
+}
+
+struct delivery {
+	struct up_exec *x;
+	struct up_qp *from;
+	struct up_send_wr *wr;
+	uint32_t qkey;
+	bool multicast;
+	bool local_fault;
+};
+
+static bool accepts(const struct delivery *d, const struct up_qp *to)
+{
+	enum up_qp_state s = up_qp_state_get(to);
+
+	if (to->type != UP_QP_UD || !to->has_rq || !to->hca->alive)
+		return false;
+	if (s != UP_QPS_RTR && s != UP_QPS_RTS && s != UP_QPS_SQD && s != UP_QPS_SQE)
+		return false;
+	/* P_Keys: full members of the one partition that every port has. */
+	if (to->attr.pkey_index != 0 || d->from->attr.pkey_index != 0)
+		return false;
+	if (to->is_special)
+		return to->special == 0 ? d->from->is_special && d->from->special == 0
+					: d->qkey == QKEY_GSI;
+	return to->attr.qkey == d->qkey;
+}
+
+static struct up_wc datagram_wc(const struct delivery *d, const struct up_qp *to,
+				const struct up_recv_wr *rwr, enum up_wc_status status)
+{
+	const struct up_send_wr *wr = d->wr;
+	struct up_wc wc = {
+		.qp = to,
+		.srq = to->srq,
+		.status = status,
+		.op = wr->op,
+		.flags = UP_WC_RECV | (to->srq ? UP_WC_SRQ : 0u) | (wr->av.grh ? UP_WC_GRH : 0u) |
+			 (wr->flags & UP_WR_SOLICITED ? UP_WC_SOLICITED_EVENT : 0u),
+		.index = rwr->index,
+		.byte_len = (uint32_t)wr->length + UP_GRH_BYTES,
+		.imm = wr->imm,
+		.src_qpn = d->from->is_special ? d->from->special : d->from->qpn,
+		.slid = d->from->hca->lid,
+		.sl = wr->av.sl,
+		.path_bits = wr->av.path_bits,
+		.multicast = d->multicast,
+	};
+
+	return wc;
+}
+
+/* Header and data into the receive: false when the receiver's memory is at fault. */
+static bool place(struct delivery *d, struct up_qp *to, const struct up_recv_wr *rwr)
+{
+	struct up_send_wr *wr = d->wr;
+	struct up_mr_use dst_use = up_local_use(to, true);
+	struct up_cursor dst, src;
+	uint8_t grh[UP_GRH_BYTES];
+	enum up_transfer result;
+
+	if (to->srq)
+		dst_use.pdn = to->srq->pdn;
+	if (up_sges_check(to->hca, &dst_use, rwr->sge, rwr->nsge, wr->length + UP_GRH_BYTES))
+		return false;
+	if (wr->av.grh) {
+		build_grh(grh, d->from, wr);
+		up_cursor_flat(&src, grh);
+		up_cursor_sges(&dst, to->hca, &dst_use, rwr->sge, rwr->nsge, 0);
+		if (up_transfer_all(d->x, &dst, &src, sizeof(grh)) != UP_TRANSFER_OK)
+			return false;
+	}
+	up_cursor_request(&src, d->from, wr, false, 0);
+	up_cursor_sges(&dst, to->hca, &dst_use, rwr->sge, rwr->nsge, UP_GRH_BYTES);
+	result = up_transfer_all(d->x, &dst, &src, wr->length);
+	d->local_fault = result == UP_TRANSFER_SRC;
+	return result != UP_TRANSFER_DST;
+}
+
+static void fail(struct up_qp *to, const struct up_wc *wc)
+{
+	up_complete(to->recv_cq, wc);
+	up_qp_fail_locked(to);
+}
+
+/* Under to->resp_lock. */
+static void deliver_locked(struct delivery *d, struct up_qp *to)
+{
+	const struct up_hca_ops *ops = to->hca->ops;
+	struct up_recv_wr *rwr = &d->x->recv;
+	struct up_wc wc;
+	int got;
+
+	if (to->srq) {
+		up_lock_take(&to->srq->lock);
+		got = ops->srq_take(to->srq, rwr);
+		up_lock_drop(&to->srq->lock);
+	} else {
+		got = ops->rq_take(to, rwr);
+	}
+	if (got < 0) {
+		up_qp_fail_locked(to);
+		up_raise_qp(to, UP_EV_QP_FATAL);
+	}
+	if (got <= 0) {
+		up_stat_add(&to->stats.rnr, 1);
+		up_stat_add(&to->hca->stats.rnr, 1);
+		return;
+	}
+	if (rwr->length < d->wr->length + UP_GRH_BYTES) {
+		wc = datagram_wc(d, to, rwr, UP_WC_LOC_LEN_ERR);
+		fail(to, &wc);
+	} else if (!place(d, to, rwr)) {
+		wc = datagram_wc(d, to, rwr, UP_WC_LOC_PROT_ERR);
+		fail(to, &wc);
+	} else {
+		wc = datagram_wc(d, to, rwr, UP_WC_SUCCESS);
+		up_complete(to->recv_cq, &wc);
+		up_stat_add(&to->stats.received, 1);
+	}
+}
+
+/* struct up_net_ops.multicast calls this for each member. */
+static void deliver(struct up_qp *to, void *arg)
+{
+	struct delivery *d = arg;
+	struct up_hca *a = d->from->hca, *b = to->hca;
+
+	if (!accepts(d, to))
+		return;
+	up_rwlock_read(a < b ? &a->mr_lock : &b->mr_lock);
+	if (a != b)
+		up_rwlock_read(a < b ? &b->mr_lock : &a->mr_lock);
+	up_lock_take(&to->resp_lock);
+	if (accepts(d, to)) {
+		if (!to->resp.established && up_qp_state_get(to) == UP_QPS_RTR)
+			up_raise_qp(to, UP_EV_COMM_EST);
+		to->resp.established = true;
+		deliver_locked(d, to);
+	}
+	up_lock_drop(&to->resp_lock);
+	up_rwlock_drop(&a->mr_lock);
+	if (a != b)
+		up_rwlock_drop(&b->mr_lock);
+}
+
+static struct up_qp *lookup(struct up_hca *hca, uint32_t qpn)
+{
+	return qpn < UP_ARRAY_SIZE(hca->special) ? hca->special[qpn] : up_table_get(&hca->qps, qpn);
+}
+
+enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
+{
+	struct delivery d = {.x = x, .from = qp, .wr = wr};
+	struct up_hca *hca;
+	struct up_qp *to;
+
+	if (wr->length > UP_MTU_BYTES)
+		return UP_WC_LOC_LEN_ERR;
+	/* 10.2.4.4: with the high bit the sender's own key goes out, not the request's. */
+	d.qkey = wr->dest_qkey & QKEY_CONTROLLED ? qp->attr.qkey : wr->dest_qkey;
+	d.multicast = wr->dest_qpn == UP_MULTICAST_QPN;
+	if (d.multicast) {
+		qp->hca->net->multicast(qp->hca, &wr->av, deliver, &d);
+	} else {
+		hca = qp->hca->net->route(qp->hca, &wr->av);
+		to = hca ? lookup(hca, wr->dest_qpn) : NULL;
+		if (to)
+			deliver(to, &d);
+	}
+	return d.local_fault ? UP_WC_LOC_PROT_ERR : UP_WC_SUCCESS;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A VM's memory: which guest-physical ranges exist, and where the host maps them.
+ *
+ * Changed with the world stopped (fabric/fabric.h); read by workers without a lock. Pointers from
+ * up_mem_at() are therefore good until the reader's next quiescent point, not longer.
+ */
+#ifndef UP_ENGINE_MEM_H
+#define UP_ENGINE_MEM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct up_mem_range {
+	uint64_t gpa;
+	uint64_t size;
+	uint8_t *hva;
+	bool writable;
+};
+
+struct up_mem {
+	struct up_mem_range *ranges; /* the largest first: it is nearly always the one meant */
+	unsigned count;
+	/*
+	 * Set (from a signal handler, on any thread) when the memory behind a range vanished and
+	 * zeroes took its place: nothing read since then may be believed.
+	 */
+	const atomic_bool *lost;
+};
+
+void up_mem_init(struct up_mem *m);
+void up_mem_fini(struct up_mem *m);
+
+/* 0, -EEXIST for an overlap, -EINVAL for a range that wraps, -ENOMEM. */
+int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable);
+
+/* Forgets every range inside [gpa, gpa + size). */
+void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size);
+
+/*
+ * Host address of gpa, and in *room how many bytes lie in the same range from there on; NULL when
+ * there is no memory (or it may not be written).
+ */
+static inline uint8_t *up_mem_run(const struct up_mem *m, uint64_t gpa, bool write, uint64_t *room)
+{
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct up_mem_range *r = &m->ranges[i];
+		uint64_t off = gpa - r->gpa;
+
+		if (off < r->size) {
+			*room = r->size - off;
+			return write && !r->writable ? NULL : r->hva + off;
+		}
+	}
+	return NULL;
+}
+
+/* Host address of [gpa, gpa + len), or NULL unless it lies in one range (and may be written). */
+static inline void *up_mem_at(const struct up_mem *m, uint64_t gpa, uint64_t len, bool write)
+{
+	uint64_t room;
+	uint8_t *at = up_mem_run(m, gpa, write, &room);
+
+	return at && len <= room ? at : NULL;
+}
+
+static inline bool up_mem_lost(const struct up_mem *m)
+{
+	return m->lost && atomic_load_explicit(m->lost, memory_order_relaxed);
+}
+
+/* Copies that may cross pages and ranges: 0 or -EFAULT (then nothing was copied). */
+int up_mem_read(const struct up_mem *m, uint64_t gpa, void *buf, size_t len);
+int up_mem_write(const struct up_mem *m, uint64_t gpa, const void *buf, size_t len);
+
+#endif

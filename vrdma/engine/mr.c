@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory regions and windows (engine/mr.h).
+ *
+ * Everything in a region that a guest chose (addresses, lengths, page and piece tables) may be
+ * nonsense: positions are computed as distances from the start, which cannot wrap once the
+ * range check passed, and the last word is always the VM's memory map.
+ */
+#include "engine/mr.h"
+
+#include "base/bytes.h"
+#include "engine/hca.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Every access reads a region: what it needs lies in one cache line. */
+#define MR_ALIGN 64
+_Static_assert(offsetof(struct up_mr, device) <= MR_ALIGN, "hot part of struct up_mr");
+
+#define WRITES (UP_ACCESS_LOCAL_WRITE | UP_ACCESS_REMOTE_WRITE | UP_ACCESS_REMOTE_ATOMIC)
+
+/*
+ * What the regions of one VM may take of the host's memory: enough to register all of the guest's
+ * memory in 4 KiB pages 16 times over, and some more for a small VM's cache of empty regions.
+ */
+#define LIMIT_FLOOR (UINT64_C(256) << 20)
+#define LIMIT_SHARE 32
+
+static uint64_t memory_limit(const struct up_mem *m)
+{
+	uint64_t ram = 0;
+
+	for (unsigned i = 0; i < m->count; i++)
+		ram += m->ranges[i].size;
+	return LIMIT_FLOOR + ram / LIMIT_SHARE;
+}
+
+#define MR_BYTES ((sizeof(struct up_mr) + MR_ALIGN - 1) & -(size_t)MR_ALIGN)
+
+static uint64_t table_bytes(enum up_mr_kind kind, uint32_t capacity)
+{
+	switch (kind) {
+	case UP_MR_PAGES:
+		return capacity * sizeof(uint64_t);
+	case UP_MR_LIST:
+		return capacity * sizeof(struct up_mr_piece);
+	case UP_MR_PHYS:
+		break;
+	}
+	return 0;
+}
+
+static uint64_t footprint(const struct up_mr *mr)
+{
+	return MR_BYTES + table_bytes(mr->kind, mr->capacity);
+}
+
+/* A large table is pages of zeroes, resident only once they are filled. */
+static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
+{
+	struct up_mr *mr = aligned_alloc(MR_ALIGN, MR_BYTES);
+	uint64_t bytes = table_bytes(kind, capacity);
+
+	if (!mr)
+		return NULL;
+	memset(mr, 0, sizeof(*mr));
+	mr->kind = kind;
+	mr->qpn = UP_MR_ANY_QP;
+	mr->capacity = capacity;
+	if (bytes) {
+		mr->pages = calloc(1, bytes);
+		if (!mr->pages) {
+			free(mr);
+			return NULL;
+		}
+	}
+	return mr;
+}
+
+static void free_mr(struct up_mr *mr)
+{
+	free(mr->pages);
+	free(mr);
+}
+
+struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+{
+	struct up_mr *mr;
+	int64_t index;
+
+	if (hca->mr_bytes + MR_BYTES + table_bytes(kind, capacity) > memory_limit(&hca->mem)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	mr = alloc_mr(kind, capacity);
+	if (!mr)
+		return NULL;
+	index = up_table_add(&hca->mrs, mr);
+	if (index < 0) {
+		free_mr(mr);
+		errno = ENOSPC;
+		return NULL;
+	}
+	mr->key = (uint32_t)index << 8;
+	hca->mr_bytes += footprint(mr);
+	return mr;
+}
+
+void up_mr_destroy(struct up_hca *hca, struct up_mr *mr)
+{
+	up_table_del(&hca->mrs, mr->key >> 8);
+	hca->mr_bytes -= footprint(mr);
+	free_mr(mr);
+}
+
+int up_mr_seal_list(struct up_mr *mr)
+{
+	uint64_t offset = 0;
+
+	for (uint32_t i = 0; i < mr->count; i++) {
+		mr->pieces[i].offset = offset;
+		if (__builtin_add_overflow(offset, mr->pieces[i].len, &offset))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+struct up_mr *up_mr_get(const struct up_hca *hca, uint32_t key)
+{
+	struct up_mr *mr = up_table_get(&hca->mrs, key >> 8);
+
+	return mr && mr->key == key ? mr : NULL;
+}
+
+static bool in_bounds(const struct up_mr *mr, uint64_t addr, uint64_t len)
+{
+	if (mr->absolute)
+		return !len || addr + (len - 1) >= addr;
+	return up_range_inside(addr, len, mr->start, mr->length);
+}
+
+/* The region of `key` if it allows the access, else NULL. */
+static const struct up_mr *authorize(const struct up_hca *hca, uint32_t key,
+				     const struct up_mr_use *use, uint64_t addr, uint64_t len)
+{
+	const struct up_mr *mr = up_mr_get(hca, key);
+
+	if (!mr || !mr->valid || (use->access & ~mr->access))
+		return NULL;
+	if (mr->privileged ? !use->privileged : mr->pdn != use->pdn)
+		return NULL;
+	if (mr->qpn != UP_MR_ANY_QP && mr->qpn != use->qpn)
+		return NULL;
+	return in_bounds(mr, addr, len) ? mr : NULL;
+}
+
+int up_mr_check(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use, uint64_t addr,
+		uint64_t len)
+{
+	return authorize(hca, key, use, addr, len) ? 0 : -EACCES;
+}
+
+static int phys_span(const struct up_mem *m, uint64_t gpa, uint64_t len, bool write,
+		     struct up_span *span)
+{
+	uint64_t room;
+
+	span->ptr = up_mem_run(m, gpa, write, &room);
+	if (!span->ptr)
+		return -EFAULT;
+	span->len = (size_t)(len < room ? len : room);
+	return 0;
+}
+
+/*
+ * The first page holds the region's start at the offset that its virtual address has in a page:
+ * a device translates whole pages of the virtual range.
+ */
+static int pages_span(const struct up_mr *mr, const struct up_mem *m, uint64_t addr, uint64_t len,
+		      bool write, struct up_span *span)
+{
+	unsigned shift = mr->page_shift & 63;
+	uint64_t page = UINT64_C(1) << shift;
+	uint64_t at, i, run;
+	int rc;
+
+	if (__builtin_add_overflow(addr - mr->start, mr->start & (page - 1), &at))
+		return -EFAULT;
+	i = at >> shift;
+	at &= page - 1;
+	if (i >= mr->count)
+		return -EFAULT;
+	rc = phys_span(m, mr->pages[i] + at, len, write, span);
+	if (rc)
+		return rc;
+	/* span->len reaches to the end of the range at most: it bounds the walk. */
+	for (run = page - at; run < span->len; run += page, i++)
+		if (i + 1 >= mr->count || mr->pages[i + 1] != mr->pages[i] + page)
+			break;
+	if (run < span->len)
+		span->len = run;
+	return 0;
+}
+
+/* The piece that holds position `pos` of a list, or NULL. */
+static const struct up_mr_piece *find_piece(const struct up_mr *mr, uint64_t pos)
+{
+	uint32_t low = 0, high = mr->count; /* pieces[low].offset <= pos < pieces[high].offset */
+
+	if (!high)
+		return NULL;
+	while (high - low > 1) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (mr->pieces[mid].offset <= pos)
+			low = mid;
+		else
+			high = mid;
+	}
+	return pos - mr->pieces[low].offset < mr->pieces[low].len ? &mr->pieces[low] : NULL;
+}
+
+int up_mr_span(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use, uint64_t addr,
+	       uint64_t len, struct up_span *span)
+{
+	const struct up_mr *mr = authorize(hca, key, use, addr, len);
+	bool write = use->access & WRITES;
+	/* A list lends its own remote rights to its pieces; they must only allow the local access.
+	 */
+	struct up_mr_use inner = {
+		.pdn = use->pdn,
+		.qpn = use->qpn,
+		.access = write ? UP_ACCESS_LOCAL_WRITE : UP_ACCESS_LOCAL_READ,
+	};
+
+	for (unsigned depth = 0; mr && mr->kind == UP_MR_LIST; depth++) {
+		const struct up_mr_piece *piece = find_piece(mr, addr - mr->start);
+		uint64_t skip;
+
+		if (!piece || depth == UP_MR_MAX_DEPTH)
+			return piece ? -EACCES : -EFAULT;
+		skip = addr - mr->start - piece->offset;
+		if (len > piece->len - skip)
+			len = piece->len - skip;
+		if (__builtin_add_overflow(piece->addr, skip, &addr))
+			return -EFAULT;
+		mr = authorize(hca, piece->key, &inner, addr, len);
+	}
+	if (!mr)
+		return -EACCES;
+	if (mr->kind == UP_MR_PHYS)
+		return phys_span(&hca->mem, addr, len, write, span);
+	return pages_span(mr, &hca->mem, addr, len, write, span);
+}
+
+int up_mr_invalidate(struct up_hca *hca, uint32_t key, const struct up_mr_use *use, bool remote)
+{
+	struct up_mr *mr = up_mr_get(hca, key);
+
+	if (!mr || mr->pdn != use->pdn || (remote && !mr->remote_inv))
+		return -EACCES;
+	if (mr->qpn != UP_MR_ANY_QP && mr->qpn != use->qpn)
+		return -EACCES;
+	mr->valid = false;
+	return 0;
+}

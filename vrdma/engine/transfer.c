@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Moving bytes between two scatter lists, and atomics. */
+
+#include "engine/exec.h"
+
+#include <errno.h>
+
+/*
+ * Stretches of memory in one turn. A guest may scatter a message over single bytes, each of which
+ * costs more to look up than to copy.
+ */
+#define MAX_SPANS 512
+/* What looking up a stretch costs, in bytes that could be copied meanwhile. */
+#define SPAN_COST 256
+
+void up_cursor_sges(struct up_cursor *c, const struct up_hca *hca, const struct up_mr_use *use,
+		    const struct up_sge *sge, uint32_t nsge, uint64_t skip)
+{
+	*c = (struct up_cursor){.hca = hca, .use = *use, .sge = sge, .nsge = nsge};
+	while (c->nsge && skip >= c->sge->len) {
+		skip -= c->sge->len;
+		c->sge++;
+		c->nsge--;
+	}
+	c->off = skip;
+}
+
+void up_cursor_request(struct up_cursor *c, const struct up_qp *qp, struct up_send_wr *wr,
+		       bool write, uint64_t skip)
+{
+	struct up_mr_use use = up_local_use(qp, write);
+
+	if (wr->flags & UP_WR_INLINE) {
+		up_cursor_flat(c, wr->data + skip);
+		return;
+	}
+	up_cursor_sges(c, qp->hca, &use, wr->sge, wr->nsge, skip);
+	c->wr = wr->inline_sges ? wr : NULL;
+}
+
+void up_cursor_flat(struct up_cursor *c, void *flat)
+{
+	c->hca = NULL;
+	c->flat = flat;
+}
+
+/* The next contiguous stretch, at most n bytes. The cursor does not move. */
+static int cursor_peek(struct up_cursor *c, uint64_t n, struct up_span *span)
+{
+	uint64_t left;
+
+	if (!c->hca) {
+		span->ptr = c->flat;
+		span->len = n;
+		return 0;
+	}
+	while (c->nsge && c->off == c->sge->len) {
+		c->sge++;
+		c->nsge--;
+		c->off = 0;
+	}
+	if (!c->nsge)
+		return -EINVAL;
+	left = c->sge->len - c->off;
+	if (left > n)
+		left = n;
+	if (c->wr && c->wr->inline_sges >> (c->sge - c->wr->sge) & 1) {
+		span->ptr = c->wr->data + c->sge->addr + c->off;
+		span->len = left;
+		return 0;
+	}
+	return up_mr_span(c->hca, c->sge->key, &c->use, c->sge->addr + c->off, left, span);
+}
+
+static void cursor_skip(struct up_cursor *c, uint64_t n)
+{
+	if (c->hca)
+		c->off += n;
+	else
+		c->flat += n;
+}
+
+enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
+			     uint64_t *n, uint64_t total)
+{
+	uint64_t left = *n;
+	unsigned spans;
+
+	for (spans = 0; left && spans < MAX_SPANS; spans++) {
+		struct up_span d, s;
+		size_t len;
+
+		if (cursor_peek(src, left, &s))
+			return UP_TRANSFER_SRC;
+		if (cursor_peek(dst, s.len, &d))
+			return UP_TRANSFER_DST;
+		len = d.len < s.len ? d.len : s.len;
+		up_copy(&x->history, d.ptr, s.ptr, len, total);
+		cursor_skip(src, len);
+		cursor_skip(dst, len);
+		left -= len;
+	}
+	*n -= left;
+	x->cost = *n > spans * SPAN_COST ? *n : spans * SPAN_COST;
+	return UP_TRANSFER_OK;
+}
+
+enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
+				 uint64_t n)
+{
+	enum up_transfer result = UP_TRANSFER_OK;
+
+	for (uint64_t done = 0; done < n && result == UP_TRANSFER_OK;) {
+		uint64_t part = n - done;
+
+		result = up_transfer(x, dst, src, &part, n);
+		done += part;
+	}
+	return result;
+}
+
+int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write)
+{
+	struct up_mr_use use = up_local_use(qp, write);
+	uint64_t len = up_op_length(wr);
+
+	for (uint32_t i = 0; i < wr->nsge && len; i++) {
+		const struct up_sge *sge = &wr->sge[i];
+		uint64_t n = sge->len < len ? sge->len : len;
+
+		if (!(wr->inline_sges >> i & 1) && n &&
+		    up_mr_check(qp->hca, sge->key, &use, sge->addr, n))
+			return -EACCES;
+		len -= n;
+	}
+	return len ? -EACCES : 0;
+}
+
+int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
+		  uint32_t nsge, uint64_t len)
+{
+	for (uint32_t i = 0; i < nsge && len; i++) {
+		uint64_t n = sge[i].len < len ? sge[i].len : len;
+
+		if (n && up_mr_check(hca, sge[i].key, use, sge[i].addr, n))
+			return -EACCES;
+		len -= n;
+	}
+	return len ? -EACCES : 0;
+}
+
+/*
+ * Adds field by field: a set bit in `boundary` is the highest bit of a field, from which no carry
+ * goes on (extended atomics, struct mlx5_wqe_masked_add in the device ABI).
+ */
+static uint64_t masked_add(uint64_t a, uint64_t b, uint64_t boundary)
+{
+	uint64_t tops = (a ^ b) & boundary;
+
+	return ((a & ~boundary) + (b & ~boundary)) ^ tops;
+}
+
+static uint64_t masked_result(uint64_t old, const struct up_send_wr *wr)
+{
+	if (wr->op == UP_OP_MASKED_FETCH_ADD)
+		return masked_add(old, wr->swap_add, wr->swap_add_mask);
+	if ((old ^ wr->compare) & wr->compare_mask)
+		return old;
+	return (old & ~wr->swap_add_mask) | (wr->swap_add & wr->swap_add_mask);
+}
+
+/*
+ * The processor's own instructions on the guests' own memory: atomic against the guests' CPUs,
+ * and against other workers.
+ */
+uint64_t up_atomic_apply(uint64_t *target, const struct up_send_wr *wr)
+{
+	uint64_t old;
+
+	switch (wr->op) {
+	case UP_OP_FETCH_ADD:
+		return __atomic_fetch_add(target, wr->swap_add, __ATOMIC_SEQ_CST);
+	case UP_OP_CMP_SWAP:
+		old = wr->compare;
+		__atomic_compare_exchange_n(target, &old, wr->swap_add, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+		return old;
+	default:
+		old = __atomic_load_n(target, __ATOMIC_RELAXED);
+		while (!__atomic_compare_exchange_n(target, &old, masked_result(old, wr), false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			;
+		return old;
+	}
+}
