@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the fabric's files share and nobody else sees.
+ *
+ * Ownership: everything here belongs to the control thread. Workers read ports_by_lid, tenants,
+ * groups and the fields of ports without a lock, so those change only with the world stopped.
+ */
+#ifndef UP_FABRIC_PRIVATE_H
+#define UP_FABRIC_PRIVATE_H
+
+#include "base/bytes.h"
+#include "base/list.h"
+#include "fabric/fabric.h"
+
+#include <uthash.h>
+
+struct up_fabric_port;
+
+/* One attached QP: on its group's list, and on its port's so that a QP's end finds them all. */
+struct up_mcast_member {
+	struct up_list in_group, in_port;
+	struct up_mcast_group *group;
+	struct up_fabric_port *port;
+	struct up_qp *qp;
+};
+
+struct up_mcast_group {
+	struct up_gid mgid;
+	struct up_tenant *tenant;
+	struct up_list members; /* in the order of their attachment; never empty */
+	UT_hash_handle hh;	/* tenant->groups, by mgid */
+};
+
+/* Exists while it has ports. */
+struct up_tenant {
+	char *name;
+	unsigned nports;
+	struct up_fabric_port *by_gid;
+	struct up_mcast_group *groups;
+	UT_hash_handle hh; /* fabric->tenants, by name */
+};
+
+/* What the adapter's counters stood at when a performance manager set them to zero (16.1.3.5). */
+struct up_pma_base {
+	uint64_t tx_bytes, rx_bytes, tx_messages, rx_messages;
+};
+
+struct up_fabric_port {
+	struct up_port pub;
+	struct up_tenant *tenant;
+	unsigned worker_index;
+	struct up_list on_worker; /* struct up_worker.ports, while attached */
+	struct up_list run;	  /* QPs with work, or lately so: the worker's, or world stopped */
+	struct up_list memberships; /* struct up_mcast_member.in_port */
+	unsigned nmemberships;
+	struct up_pma_base pma;
+	char node_desc[64];    /* as the driver set it, else the port's name; no NUL when full */
+	UT_hash_handle hh;     /* fabric->ports, by name, in order of creation */
+	UT_hash_handle hh_gid; /* tenant->by_gid */
+};
+
+struct up_fabric {
+	struct up_fabric_config cfg;
+	struct up_fabric_port *ports;
+	struct up_tenant *tenants;
+	struct up_fabric_port *by_lid[UP_LID_MULTICAST]; /* unicast LIDs; all tenants */
+	uint16_t lid_hint;				 /* all unicast LIDs below are in use */
+	struct up_worker **workers;			 /* cfg.workers of them */
+	unsigned worker_ports[UP_FABRIC_MAX_WORKERS];	 /* ports given to each */
+	unsigned world_depth;				 /* up_world_stop() calls not yet undone */
+};
+
+static inline struct up_fabric_port *up_fabric_port(struct up_port *port)
+{
+	return UP_CONTAINER_OF(port, struct up_fabric_port, pub);
+}
+
+/* multicast.c: struct up_net_ops.multicast. */
+unsigned up_mcast_deliver(struct up_hca *from, const struct up_av *av,
+			  void (*each)(struct up_qp *member, void *arg), void *arg);
+
+/* worker.c: fills f->workers from f->cfg and starts them. 0 or a negative errno. */
+int up_workers_create(struct up_fabric *f);
+/* Stops and frees them; no port is left. Allowed when up_workers_create() failed or never ran. */
+void up_workers_destroy(struct up_fabric *f);
+/* struct up_net_ops.forget. World stopped by the caller. */
+void up_worker_forget(struct up_qp *qp);
+/* The worker polls port->hca from now on, or no longer. World stopped by the caller. */
+void up_worker_add(struct up_worker *w, struct up_port *port);
+void up_worker_remove(struct up_worker *w, struct up_port *port);
+
+#endif

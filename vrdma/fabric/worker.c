@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Workers: each polls the adapters of its ports and runs their QPs, ports in turn, QPs of a port
+ * in turn, so that no port can keep another waiting for longer than its share of one round.
+ *
+ * A QP is on its port's run list while it has work and for a short time after (its doorbell
+ * record is then read in every round, which is faster than the hint); in the heap while it waits
+ * for its peer or a timer; else nowhere, until its adapter's poll finds a doorbell.
+ */
+
+#include "fabric/worker_private.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#define USEC 1000ull
+#define SEC 1000000000ull
+
+/* How long a QP's doorbell record is read in every round after its last work. */
+#define HOT_NS (100 * USEC)
+/* Of one port in one round: requests executed, and QPs looked at. */
+#define PORT_MESSAGES 64
+#define PORT_QPS 64
+
+static _Thread_local struct up_worker *self;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * SEC + (uint64_t)ts.tv_nsec;
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static struct up_fabric_port *port_of(const struct up_qp *qp)
+{
+	return up_fabric_port(qp->hca->port);
+}
+
+/* On the worker, or with the world stopped. */
+static void enqueue(struct up_worker *w, struct up_qp *qp)
+{
+	if (qp->heap_index >= 0)
+		up_heap_remove(&w->waiting, qp);
+	if (up_list_empty(&qp->run))
+		up_list_add_tail(&port_of(qp)->run, &qp->run);
+	qp->hot_until = 0;
+}
+
+void up_worker_wake(struct up_worker *w)
+{
+	if (atomic_load(&w->asleep) && atomic_exchange(&w->asleep, false))
+		sem_post(&w->wake);
+}
+
+void up_fabric_kick(struct up_qp *qp)
+{
+	struct up_worker *w = port_of(qp)->pub.worker;
+
+	if (w == self) {
+		enqueue(w, qp);
+		return;
+	}
+	pthread_mutex_lock(&w->inbox_lock);
+	if (up_list_empty(&qp->inbox))
+		up_list_add_tail(&w->inbox, &qp->inbox);
+	atomic_store(&w->inbox_full, true);
+	pthread_mutex_unlock(&w->inbox_lock);
+	up_worker_wake(w);
+}
+
+static bool take_inbox(struct up_worker *w)
+{
+	struct up_list *pos, *tmp;
+
+	if (!atomic_load(&w->inbox_full))
+		return false;
+	pthread_mutex_lock(&w->inbox_lock);
+	up_list_each (pos, tmp, &w->inbox) {
+		up_list_del(pos);
+		enqueue(w, UP_CONTAINER_OF(pos, struct up_qp, inbox));
+	}
+	atomic_store(&w->inbox_full, false);
+	pthread_mutex_unlock(&w->inbox_lock);
+	return true;
+}
+
+void up_worker_forget(struct up_qp *qp)
+{
+	struct up_worker *w = port_of(qp)->pub.worker;
+
+	pthread_mutex_lock(&w->inbox_lock);
+	up_list_del(&qp->inbox);
+	pthread_mutex_unlock(&w->inbox_lock);
+	if (qp->heap_index >= 0)
+		up_heap_remove(&w->waiting, qp);
+	up_list_del(&qp->run);
+}
+
+/* Runs one QP and says where it goes from here. True when it did something. */
+static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct up_budget *port)
+{
+	uint32_t before = port->messages;
+	enum up_run result = up_qp_run(w->exec, qp, now, port);
+	bool worked = before != port->messages;
+
+	if (result == UP_RUN_WAIT) {
+		up_list_del(&qp->run);
+		if (up_heap_push(&w->waiting, qp))
+			up_list_add_tail(&port_of(qp)->run, &qp->run);
+		return worked;
+	}
+	if (worked || result == UP_RUN_MORE || !qp->hot_until)
+		qp->hot_until = now + HOT_NS;
+	up_list_del(&qp->run);
+	if (result == UP_RUN_MORE || now < qp->hot_until)
+		up_list_add_tail(&port_of(qp)->run, &qp->run);
+	return worked || result == UP_RUN_MORE;
+}
+
+static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now)
+{
+	struct up_budget budget = {
+		.messages = PORT_MESSAGES,
+		.bytes = w->fabric->cfg.quantum_bytes,
+	};
+	struct up_list *last = p->run.prev;
+	unsigned left = PORT_QPS;
+	bool worked = false;
+
+	/* One look at each QP that was on the list: those that stay go to its end. */
+	while (!up_list_empty(&p->run) && left-- && budget.messages && budget.bytes) {
+		struct up_list *node = p->run.next;
+
+		worked |= run_qp(w, UP_CONTAINER_OF(node, struct up_qp, run), now, &budget);
+		if (node == last)
+			break;
+	}
+	return worked;
+}
+
+static void take_due(struct up_worker *w, uint64_t now)
+{
+	while (w->waiting.count && w->waiting.qp[0]->wait_next <= now)
+		enqueue(w, w->waiting.qp[0]);
+}
+
+/* One round. True when anything was done; *due is lowered to when the next is needed. */
+static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
+{
+	bool worked = take_inbox(w);
+	struct up_list *pos, *tmp;
+
+	take_due(w, now);
+	up_list_each (pos, tmp, &w->ports) {
+		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
+
+		worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
+		worked |= run_port(w, p, now);
+		if (!up_list_empty(&p->run))
+			*due = now;
+	}
+	if (w->waiting.count && w->waiting.qp[0]->wait_next < *due)
+		*due = w->waiting.qp[0]->wait_next;
+	up_stat_add(&w->stats.turns, 1);
+	return worked;
+}
+
+/* Longer the longer there was nothing to do; the configuration sets both ends. */
+static uint64_t idle_time(const struct up_fabric_config *cfg, uint64_t idle)
+{
+	uint64_t step = idle / 8;
+
+	if (step < cfg->idle_sleep_us * USEC)
+		return cfg->idle_sleep_us * USEC;
+	return step > cfg->deep_sleep_us * USEC ? cfg->deep_sleep_us * USEC : step;
+}
+
+/*
+ * Gives up the turn and sleeps. No kick is slept on: the kicker fills the inbox and then looks at
+ * `asleep`, here `asleep` is set before the inbox is looked at, all sequentially consistent.
+ */
+static void sleep_until(struct up_worker *w, uint64_t when)
+{
+	struct timespec ts = {.tv_sec = (time_t)(when / SEC), .tv_nsec = (long)(when % SEC)};
+
+	pthread_mutex_unlock(&w->turn);
+	atomic_store(&w->asleep, true);
+	if (!atomic_load(&w->inbox_full) && !atomic_load(&w->quit))
+		sem_clockwait(&w->wake, CLOCK_MONOTONIC, &ts);
+	atomic_store(&w->asleep, false);
+	up_stat_add(&w->stats.idle_sleeps, 1);
+	pthread_mutex_lock(&w->turn);
+}
+
+static void yield_turn(struct up_worker *w)
+{
+	if (!atomic_load_explicit(&w->stop_requests, memory_order_relaxed))
+		return;
+	pthread_mutex_unlock(&w->turn);
+	while (atomic_load(&w->stop_requests))
+		sched_yield();
+	pthread_mutex_lock(&w->turn);
+}
+
+static void *worker_main(void *arg)
+{
+	struct up_worker *w = arg;
+	const struct up_fabric_config *cfg = &w->fabric->cfg;
+	uint64_t now = now_ns(), last_work = now;
+
+	self = w;
+	/* The kernel's default slack of 50 us would double the shortest sleeps. */
+	prctl(PR_SET_TIMERSLACK, 1000);
+	pthread_mutex_lock(&w->turn);
+	while (!atomic_load_explicit(&w->quit, memory_order_relaxed)) {
+		uint64_t due = UINT64_MAX, until, end;
+
+		if (round_once(w, now, &due)) {
+			last_work = now;
+			end = now_ns();
+			up_stat_add(&w->stats.busy_ns, end - now);
+			now = end;
+		} else if (now - last_work < cfg->spin_us * USEC || due <= now) {
+			relax();
+			now = now_ns();
+		} else {
+			until = now + idle_time(cfg, now - last_work);
+			sleep_until(w, until < due ? until : due);
+			now = now_ns();
+		}
+		yield_turn(w);
+	}
+	pthread_mutex_unlock(&w->turn);
+	return NULL;
+}
+
+static void pin(struct up_worker *w)
+{
+	cpu_set_t cpus;
+	int cpu = w->fabric->cfg.first_cpu + (int)w->index;
+
+	if (w->fabric->cfg.first_cpu < 0)
+		return;
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (pthread_setaffinity_np(w->thread, sizeof(cpus), &cpus))
+		up_log(LOG_WARNING, NULL, "worker %u: cannot be pinned to CPU %d", w->index, cpu);
+}
+
+static int worker_init(struct up_worker *w)
+{
+	w->exec = up_exec_create();
+	if (!w->exec)
+		return -ENOMEM;
+	pthread_mutex_init(&w->turn, NULL);
+	pthread_mutex_init(&w->inbox_lock, NULL);
+	sem_init(&w->wake, 0, 0);
+	up_list_init(&w->inbox);
+	up_list_init(&w->ports);
+	return 0;
+}
+
+int up_workers_create(struct up_fabric *f)
+{
+	int err;
+
+	up_multi_worker = f->cfg.workers > 1;
+	f->workers = calloc(f->cfg.workers, sizeof(struct up_worker *));
+	if (!f->workers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < f->cfg.workers; i++) {
+		struct up_worker *w = calloc(1, sizeof(*w));
+
+		if (!w)
+			return -ENOMEM;
+		w->fabric = f;
+		w->index = i;
+		err = worker_init(w);
+		if (err) {
+			free(w);
+			return err;
+		}
+		f->workers[i] = w;
+		err = pthread_create(&w->thread, NULL, worker_main, w);
+		if (err)
+			return -err;
+		w->started = true;
+		pin(w);
+	}
+	return 0;
+}
+
+static void worker_destroy(struct up_worker *w)
+{
+	atomic_store(&w->quit, true);
+	if (w->started) {
+		sem_post(&w->wake);
+		pthread_join(w->thread, NULL);
+	}
+	sem_destroy(&w->wake);
+	pthread_mutex_destroy(&w->inbox_lock);
+	pthread_mutex_destroy(&w->turn);
+	up_heap_fini(&w->waiting);
+	up_exec_destroy(w->exec);
+	free(w);
+}
+
+void up_workers_destroy(struct up_fabric *f)
+{
+	for (unsigned i = 0; f->workers && i < f->cfg.workers && f->workers[i]; i++)
+		worker_destroy(f->workers[i]);
+	free(f->workers);
+	f->workers = NULL;
+}
+
+void up_worker_add(struct up_worker *w, struct up_port *port)
+{
+	up_list_add_tail(&w->ports, &up_fabric_port(port)->on_worker);
+}
+
+void up_worker_remove(struct up_worker *w, struct up_port *port)
+{
+	up_list_del(&up_fabric_port(port)->on_worker);
+}
+
+unsigned up_fabric_workers(const struct up_fabric *f)
+{
+	return f->cfg.workers;
+}
+
+void up_worker_stats_get(const struct up_fabric *f, unsigned i, struct up_worker_stats *s)
+{
+	const struct up_worker *w = f->workers[i];
+
+	s->turns = up_stat_get(&w->stats.turns);
+	s->idle_sleeps = up_stat_get(&w->stats.idle_sleeps);
+	s->busy_ns = up_stat_get(&w->stats.busy_ns);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A worker as worker.c, heap.c and world.c see it. */
+#ifndef UP_FABRIC_WORKER_PRIVATE_H
+#define UP_FABRIC_WORKER_PRIVATE_H
+
+#include "engine/exec.h"
+#include "fabric/fabric_private.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+/* QPs that wait, the one to look at first on top: a binary heap by qp->wait_next. */
+struct up_heap {
+	struct up_qp **qp;
+	unsigned count, room;
+};
+
+void up_heap_fini(struct up_heap *h);
+int up_heap_push(struct up_heap *h, struct up_qp *qp);
+void up_heap_remove(struct up_heap *h, struct up_qp *qp);
+
+struct up_worker {
+	struct up_fabric *fabric;
+	unsigned index;
+	pthread_t thread;
+	bool started;
+
+	/*
+	 * Held by the thread while it works, released while it sleeps and when stop_requests asks
+	 * for it. Whoever holds it may touch all below but the inbox.
+	 */
+	pthread_mutex_t turn;
+	atomic_uint stop_requests;
+	atomic_bool quit;
+	atomic_bool asleep; /* whoever clears it posts `wake` */
+	sem_t wake;
+
+	struct up_exec *exec;
+	struct up_list ports; /* struct up_fabric_port.on_worker */
+	struct up_heap waiting;
+
+	/* Kicks from other threads. */
+	pthread_mutex_t inbox_lock;
+	struct up_list inbox;
+	atomic_bool inbox_full;
+
+	struct up_worker_stats stats;
+};
+
+#endif
