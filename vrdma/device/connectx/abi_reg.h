@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ConnectX access registers (ACCESS_REG): port and adapter settings. Included by abi.h only.
+ */
+#ifndef UP_CONNECTX_ABI_REG_H
+#define UP_CONNECTX_ABI_REG_H
+
+/* register_id; MLX5_REG_* */
+enum {
+	CX_REG_PCAP = 0x5001,
+	CX_REG_PMTU = 0x5003,
+	CX_REG_PTYS = 0x5004,
+	CX_REG_PAOS = 0x5006,
+	CX_REG_PPCNT = 0x5008,
+	CX_REG_PVLC = 0x500f,
+	CX_REG_NODE_DESC = 0x6001,
+	CX_REG_HOST_ENDIANNESS = 0x7004,
+	CX_REG_OP_WRITE = 0, /* op_mod of the command */
+	CX_REG_OP_READ = 1,
+};
+
+/* mlx5_ifc_pmtu_reg_bits: in bytes */
+enum {
+	CX_PMTU_BYTES = 16,
+	CX_PMTU_LOCAL_PORT = CX_FIELD(0x00, 8, 8),
+	CX_PMTU_MAX_MTU = CX_FIELD(0x04, 0, 16),
+	CX_PMTU_ADMIN_MTU = CX_FIELD(0x08, 0, 16),
+	CX_PMTU_OPER_MTU = CX_FIELD(0x0c, 0, 16),
+};
+
+/* mlx5_ifc_ptys_reg_bits */
+enum {
+	CX_PTYS_BYTES = 64,
+	CX_PTYS_LOCAL_PORT = CX_FIELD(0x00, 8, 8),
+	CX_PTYS_PROTO_MASK = CX_FIELD(0x00, 29, 3),
+	CX_PTYS_IB_LINK_WIDTH_CAPABILITY = CX_FIELD(0x10, 0, 16),
+	CX_PTYS_IB_PROTO_CAPABILITY = CX_FIELD(0x10, 16, 16),
+	CX_PTYS_IB_LINK_WIDTH_ADMIN = CX_FIELD(0x1c, 0, 16),
+	CX_PTYS_IB_PROTO_ADMIN = CX_FIELD(0x1c, 16, 16),
+	CX_PTYS_IB_LINK_WIDTH_OPER = CX_FIELD(0x28, 0, 16),
+	CX_PTYS_IB_PROTO_OPER = CX_FIELD(0x28, 16, 16),
+};
+
+/* ptys_reg: widths and speeds are bit masks (MLX5_PTYS_WIDTH_*, enum mlx5_ib_ptys speed bits) */
+enum {
+	CX_PTYS_PROTO_IB = 1 << 0,
+	CX_PTYS_WIDTH_1X = 1 << 0,
+	CX_PTYS_WIDTH_2X = 1 << 1,
+	CX_PTYS_WIDTH_4X = 1 << 2,
+	CX_PTYS_SPEED_SDR = 1 << 0,
+	CX_PTYS_SPEED_DDR = 1 << 1,
+	CX_PTYS_SPEED_QDR = 1 << 2,
+	CX_PTYS_SPEED_FDR10 = 1 << 3,
+	CX_PTYS_SPEED_FDR = 1 << 4,
+	CX_PTYS_SPEED_EDR = 1 << 5,
+};
+
+/* mlx5_ifc_pvlc_reg_bits: a value n is lanes 0 to n - 1 */
+enum {
+	CX_PVLC_BYTES = 16,
+	CX_PVLC_LOCAL_PORT = CX_FIELD(0x00, 8, 8),
+	CX_PVLC_VL_HW_CAP = CX_FIELD(0x04, 28, 4),
+	CX_PVLC_VL_ADMIN = CX_FIELD(0x08, 28, 4),
+	CX_PVLC_VL_OPERATIONAL = CX_FIELD(0x0c, 28, 4),
+};
+
+/* mlx5_ifc_paos_reg_bits */
+enum {
+	CX_PAOS_BYTES = 16,
+	CX_PAOS_SWID = CX_FIELD(0x00, 0, 8),
+	CX_PAOS_LOCAL_PORT = CX_FIELD(0x00, 8, 8),
+	CX_PAOS_ADMIN_STATUS = CX_FIELD(0x00, 20, 4),
+	CX_PAOS_OPER_STATUS = CX_FIELD(0x00, 28, 4),
+};
+
+/* mlx5_ifc_ppcnt_reg_bits */
+enum {
+	CX_PPCNT_BYTES = 256,
+	CX_PPCNT_SWID = CX_FIELD(0x00, 0, 8),
+	CX_PPCNT_LOCAL_PORT = CX_FIELD(0x00, 8, 8),
+	CX_PPCNT_GRP = CX_FIELD(0x00, 26, 6),
+	CX_PPCNT_CLR = CX_FIELD(0x04, 0, 1),
+};
+
+/* ppcnt_reg.grp (MLX5_INFINIBAND_PORT_COUNTERS_GROUP, ..._EXTENDED_...): counters begin at 8 */
+enum {
+	CX_PPCNT_COUNTERS_AT = 0x08,
+	CX_PPCNT_GRP_IB = 0x20, /* CX_IBCNT_* */
+};
+
+/* mlx5_ifc_ib_port_cntrs_grp_data_layout_bits */
+enum {
+	CX_IBCNT_BYTES = 40,
+	CX_IBCNT_SYMBOL_ERROR_COUNTER = CX_FIELD(0x00, 0, 16),
+	CX_IBCNT_LINK_ERROR_RECOVERY_COUNTER = CX_FIELD(0x00, 16, 8),
+	CX_IBCNT_LINK_DOWNED_COUNTER = CX_FIELD(0x00, 24, 8),
+	CX_IBCNT_PORT_RCV_ERRORS = CX_FIELD(0x04, 0, 16),
+	CX_IBCNT_PORT_RCV_REMOTE_PHYSICAL_ERRORS = CX_FIELD(0x04, 16, 16),
+	CX_IBCNT_PORT_RCV_SWITCH_RELAY_ERRORS = CX_FIELD(0x08, 0, 16),
+	CX_IBCNT_PORT_XMIT_DISCARDS = CX_FIELD(0x08, 16, 16),
+	CX_IBCNT_PORT_XMIT_CONSTRAINT_ERRORS = CX_FIELD(0x0c, 0, 8),
+	CX_IBCNT_PORT_RCV_CONSTRAINT_ERRORS = CX_FIELD(0x0c, 8, 8),
+	CX_IBCNT_LINK_OVERRUN_ERRORS = CX_FIELD(0x0c, 24, 8),
+	CX_IBCNT_VL_15_DROPPED = CX_FIELD(0x10, 16, 16),
+	CX_IBCNT_PORT_XMIT_WAIT = CX_FIELD(0x24, 0, 32),
+};
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Commands on memory keys. Most keys are created free, with room for translation entries that a
+ * registration work request fills in later (umr.c); some bring theirs along.
+ */
+#include "device/connectx/cmd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define MAX_OCTWORDS (1u << 28) /* the engine's bound on memory is far below */
+
+static struct up_mr *mr_get(struct cx_cmd *c)
+{
+	return up_table_get(&c->dev->hca.mrs, cx_cmd_object(c));
+}
+
+static uint32_t access_mode(const uint8_t *mkc)
+{
+	return cx_get(mkc, CX_MKC_ACCESS_MODE_4_2) << 2 | cx_get(mkc, CX_MKC_ACCESS_MODE_1_0);
+}
+
+static uint32_t access_rights(const uint8_t *mkc)
+{
+	return (cx_get(mkc, CX_MKC_LR) ? UP_ACCESS_LOCAL_READ : 0) |
+	       (cx_get(mkc, CX_MKC_LW) ? UP_ACCESS_LOCAL_WRITE : 0) |
+	       (cx_get(mkc, CX_MKC_RR) ? UP_ACCESS_REMOTE_READ : 0) |
+	       (cx_get(mkc, CX_MKC_RW) ? UP_ACCESS_REMOTE_WRITE : 0) |
+	       (cx_get(mkc, CX_MKC_A) ? UP_ACCESS_REMOTE_ATOMIC : 0);
+}
+
+/* The shape of a key, checked: what it translates by, room for entries, and how many it brings. */
+struct shape {
+	enum up_mr_kind kind;
+	bool ksm;
+	uint32_t capacity, count;
+};
+
+static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct shape *s)
+{
+	uint32_t mode = access_mode(mkc), octwords, actual, per = 1;
+
+	octwords = cx_get(mkc, CX_MKC_TRANSLATIONS_OCTWORD_SIZE);
+	actual = cx_get(c->in, CX_CREATE_MKEY_IN_TRANSLATIONS_OCTWORD_ACTUAL_SIZE);
+	if (mode > CX_MKC_MODE_KSM)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
+	if (mode == CX_MKC_MODE_PA) {
+		*s = (struct shape){.kind = UP_MR_PHYS};
+		return CX_OK;
+	}
+	s->kind = mode == CX_MKC_MODE_MTT ? UP_MR_PAGES : UP_MR_LIST;
+	s->ksm = mode == CX_MKC_MODE_KSM;
+	if (mode == CX_MKC_MODE_MTT)
+		per = CX_OCTWORD_BYTES / CX_MTT_BYTES;
+	if (actual > octwords || octwords > MAX_OCTWORDS)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_SIZE);
+	if (actual > (c->in_len - CX_CREATE_MKEY_IN_ENTRIES_AT) / CX_OCTWORD_BYTES)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_PAGE_LIST);
+	s->capacity = octwords * per;
+	s->count = actual * per;
+	return CX_OK;
+}
+
+static void fill_pages(struct up_mr *mr, const uint8_t *entries, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		mr->pages[i] = up_get_be64(entries + i * CX_MTT_BYTES) & CX_MTT_ADDRESS_MASK;
+}
+
+static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shape *s)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		const uint8_t *klm = entries + i * CX_KLM_BYTES;
+
+		mr->pieces[i].addr = cx_get64(klm, CX_KLM_VA);
+		mr->pieces[i].key = cx_get(klm, CX_KLM_KEY);
+		mr->pieces[i].len =
+			s->ksm ? 1ull << mr->page_shift : cx_get(klm, CX_KLM_BYTE_COUNT);
+	}
+	mr->count = s->count;
+	return up_mr_seal_list(mr);
+}
+
+/*
+ * The rest of the region. It is not valid yet and no work request may touch it, so no worker looks
+ * at it, and the world need not be stopped for a long list.
+ */
+static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mkc,
+			   const struct shape *s)
+{
+	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
+	uint32_t shift = cx_get(mkc, CX_MKC_LOG_PAGE_SIZE);
+
+	if (s->count && shift < CX_PAGE_SHIFT)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	if (s->count && up_mr_make_table(mr))
+		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
+	mr->pdn = cx_get(mkc, CX_MKC_PD);
+	mr->qpn = cx_get(mkc, CX_MKC_QPN);
+	mr->access = access_rights(mkc);
+	mr->remote_inv = cx_get(mkc, CX_MKC_EN_RINVAL);
+	mr->absolute = cx_get(mkc, CX_MKC_LENGTH64);
+	mr->start = cx_get64(mkc, CX_MKC_START_ADDR);
+	mr->length = cx_get64(mkc, CX_MKC_LEN);
+	mr->page_shift = (uint8_t)shift;
+	if (s->kind == UP_MR_LIST && fill_list(mr, entries, s))
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	if (s->kind == UP_MR_PAGES) {
+		fill_pages(mr, entries, s->count);
+		mr->count = s->count;
+	}
+	return CX_OK;
+}
+
+static void destroy(struct cx_device *dev, struct up_mr *mr)
+{
+	up_world_stop(dev->port->fabric);
+	up_mr_destroy(&dev->hca, mr);
+	up_world_start(dev->port->fabric);
+}
+
+enum cx_status cx_create_mkey(struct cx_cmd *c)
+{
+	const uint8_t *mkc = c->in + CX_CREATE_MKEY_IN_MKC_AT;
+	struct cx_device *dev = c->dev;
+	enum cx_status status;
+	struct shape shape;
+	struct up_mr *mr;
+
+	status = check_shape(c, mkc, &shape);
+	if (status != CX_OK)
+		return status;
+	up_world_stop(dev->port->fabric);
+	mr = up_mr_create_empty(&dev->hca, shape.kind, shape.capacity);
+	up_world_start(dev->port->fabric);
+	if (!mr && errno == ENOSPC)
+		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
+	if (!mr)
+		return cx_fail(c, CX_LIM_ERR, CX_WHY_NO_MEMORY);
+	status = fill(c, mr, mkc, &shape);
+	if (status != CX_OK) {
+		destroy(dev, mr);
+		return status;
+	}
+	up_world_stop(dev->port->fabric);
+	mr->key |= cx_get(mkc, CX_MKC_MKEY_7_0);
+	mr->registrable = cx_get(mkc, CX_MKC_UMR_EN);
+	mr->valid = !cx_get(mkc, CX_MKC_FREE);
+	up_world_start(dev->port->fabric);
+	cx_set(c->out, CX_OUT_OBJECT, mr->key >> 8);
+	return CX_OK;
+}
+
+enum cx_status cx_destroy_mkey(struct cx_cmd *c)
+{
+	struct up_mr *mr = mr_get(c);
+
+	if (!mr || mr->key == c->dev->reserved_key)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
+	destroy(c->dev, mr);
+	return CX_OK;
+}
+
+static void put_rights(uint8_t *mkc, uint32_t access)
+{
+	cx_set(mkc, CX_MKC_LR, !!(access & UP_ACCESS_LOCAL_READ));
+	cx_set(mkc, CX_MKC_LW, !!(access & UP_ACCESS_LOCAL_WRITE));
+	cx_set(mkc, CX_MKC_RR, !!(access & UP_ACCESS_REMOTE_READ));
+	cx_set(mkc, CX_MKC_RW, !!(access & UP_ACCESS_REMOTE_WRITE));
+	cx_set(mkc, CX_MKC_A, !!(access & UP_ACCESS_REMOTE_ATOMIC));
+}
+
+enum cx_status cx_query_mkey(struct cx_cmd *c)
+{
+	static const uint8_t modes[] = {
+		[UP_MR_PHYS] = CX_MKC_MODE_PA,
+		[UP_MR_PAGES] = CX_MKC_MODE_MTT,
+		[UP_MR_LIST] = CX_MKC_MODE_KLMS,
+	};
+	uint8_t *mkc = c->out + CX_QUERY_MKEY_OUT_MKC_AT;
+	const struct up_mr *mr = mr_get(c);
+
+	if (!mr)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
+	/* A registration may be under way. */
+	up_world_stop(c->dev->port->fabric);
+	cx_set(mkc, CX_MKC_FREE, !mr->valid);
+	cx_set(mkc, CX_MKC_UMR_EN, mr->registrable);
+	cx_set(mkc, CX_MKC_ACCESS_MODE_1_0, modes[mr->kind]);
+	put_rights(mkc, mr->access);
+	cx_set(mkc, CX_MKC_QPN, mr->qpn);
+	cx_set(mkc, CX_MKC_MKEY_7_0, mr->key & 0xff);
+	cx_set(mkc, CX_MKC_LENGTH64, mr->absolute);
+	cx_set(mkc, CX_MKC_EN_RINVAL, mr->remote_inv);
+	cx_set(mkc, CX_MKC_PD, mr->pdn);
+	cx_set64(mkc, CX_MKC_START_ADDR, mr->start);
+	cx_set64(mkc, CX_MKC_LEN, mr->length);
+	cx_set(mkc, CX_MKC_TRANSLATIONS_OCTWORD_SIZE,
+	       mr->kind == UP_MR_PAGES ? mr->capacity / (CX_OCTWORD_BYTES / CX_MTT_BYTES)
+				       : mr->capacity);
+	cx_set(mkc, CX_MKC_LOG_PAGE_SIZE, mr->page_shift);
+	up_world_start(c->dev->port->fabric);
+	return CX_OK;
+}
+
+int cx_reserved_mkey_create(struct cx_device *dev)
+{
+	struct up_mr *mr;
+
+	up_world_stop(dev->port->fabric);
+	mr = up_mr_create(&dev->hca, UP_MR_PHYS, 0);
+	if (mr) {
+		mr->privileged = true;
+		mr->absolute = true;
+		mr->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+		mr->valid = true;
+		dev->reserved_key = mr->key;
+	}
+	up_world_start(dev->port->fabric);
+	return mr ? 0 : -errno;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Commands on resources that are hardly more than a number: protection domains, XRC domains, UAR
+ * pages and queue counters.
+ */
+#include "device/connectx/cmd.h"
+
+#include <stdlib.h>
+
+/* Puts a zeroed object of `size` in the table; its number goes to the output. */
+static enum cx_status alloc_number(struct cx_cmd *c, struct up_table *table, size_t size,
+				   uint32_t field)
+{
+	void *object = calloc(1, size);
+	int64_t id;
+
+	if (!object)
+		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
+	id = up_table_add(table, object);
+	if (id < 0) {
+		free(object);
+		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
+	}
+	cx_set(c->out, field, (uint32_t)id);
+	return CX_OK;
+}
+
+/* No worker looks at these tables, so the world goes on. */
+enum cx_status cx_alloc_pd(struct cx_cmd *c)
+{
+	return alloc_number(c, &c->dev->pds, sizeof(struct cx_pd), CX_OUT_OBJECT);
+}
+
+enum cx_status cx_dealloc_pd(struct cx_cmd *c)
+{
+	struct cx_pd *pd = up_table_get(&c->dev->pds, cx_cmd_object(c));
+
+	if (!pd)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_PD);
+	if (pd->users)
+		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
+	free(up_table_del(&c->dev->pds, cx_cmd_object(c)));
+	return CX_OK;
+}
+
+enum cx_status cx_alloc_xrcd(struct cx_cmd *c)
+{
+	return alloc_number(c, &c->dev->xrcds, sizeof(struct cx_xrcd), CX_OUT_OBJECT);
+}
+
+enum cx_status cx_dealloc_xrcd(struct cx_cmd *c)
+{
+	struct cx_xrcd *xrcd = up_table_get(&c->dev->xrcds, cx_cmd_object(c));
+
+	if (!xrcd)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_XRCD);
+	if (xrcd->users)
+		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
+	free(up_table_del(&c->dev->xrcds, cx_cmd_object(c)));
+	return CX_OK;
+}
+
+enum cx_status cx_alloc_uar(struct cx_cmd *c)
+{
+	struct cx_device *dev = c->dev;
+
+	for (uint32_t i = 0; i < CX_UAR_PAGES - CX_UAR_FIRST; i++) {
+		/* Round robin: a page just freed may still be mapped by a dying process. */
+		uint32_t page = CX_UAR_FIRST + (dev->uar_next + i) % (CX_UAR_PAGES - CX_UAR_FIRST);
+
+		if (dev->uars[page].allocated)
+			continue;
+		dev->uars[page].allocated = true;
+		dev->uar_next = page - CX_UAR_FIRST + 1;
+		cx_set(c->out, CX_OUT_OBJECT, page);
+		return CX_OK;
+	}
+	return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
+}
+
+enum cx_status cx_dealloc_uar(struct cx_cmd *c)
+{
+	uint32_t page = cx_cmd_object(c);
+
+	if (page >= CX_UAR_PAGES || !c->dev->uars[page].allocated)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_UAR);
+	if (c->dev->uars[page].users)
+		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
+	c->dev->uars[page].allocated = false;
+	return CX_OK;
+}
+
+enum cx_status cx_alloc_q_counter(struct cx_cmd *c)
+{
+	return alloc_number(c, &c->dev->counters, sizeof(struct cx_counter),
+			    CX_ALLOC_Q_COUNTER_OUT_COUNTER_SET_ID);
+}
+
+enum cx_status cx_dealloc_q_counter(struct cx_cmd *c)
+{
+	uint32_t id = cx_get(c->in, CX_DEALLOC_Q_COUNTER_IN_COUNTER_SET_ID);
+
+	if (!up_table_get(&c->dev->counters, id))
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_COUNTER);
+	free(up_table_del(&c->dev->counters, id));
+	return CX_OK;
+}
+
+void cx_counter_absorb(struct cx_device *dev, const struct cx_qp *qp)
+{
+	struct cx_counter *set =
+		up_table_get(&dev->counters, cx_get(qp->raw_ctx, CX_QPC_COUNTER_SET_ID));
+
+	if (set)
+		set->rnr += up_stat_get(&qp->base.stats.rnr);
+}
+
+/*
+ * Of what a wire has (lost, doubled and reordered packets) nothing happens here. Receivers that
+ * were not ready are counted.
+ */
+enum cx_status cx_query_q_counter(struct cx_cmd *c)
+{
+	uint32_t id = cx_get(c->in, CX_QUERY_Q_COUNTER_IN_COUNTER_SET_ID);
+	struct cx_counter *set = up_table_get(&c->dev->counters, id);
+	struct up_qp *qp;
+	uint64_t rnr;
+
+	if (!set)
+		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_COUNTER);
+	rnr = set->rnr;
+	for (uint32_t qpn = 0; (qp = up_table_next(&c->dev->hca.qps, &qpn));) {
+		if (cx_get(cx_qp(qp)->raw_ctx, CX_QPC_COUNTER_SET_ID) == id)
+			rnr += up_stat_get(&qp->stats.rnr);
+	}
+	cx_set(c->out, CX_QUERY_Q_COUNTER_OUT_RNR_NAK_RETRY_ERR, (uint32_t)rnr);
+	if (cx_get(c->in, CX_QUERY_Q_COUNTER_IN_CLEAR))
+		set->rnr -= rnr;
+	return CX_OK;
+}

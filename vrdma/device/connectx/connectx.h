@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ConnectX-5 as a guest sees it: objects of the device and what its files offer one another.
+ *
+ *   device.c   creation, vfio-user callbacks, reset, memory map, interrupts
+ *   iseg.c     initialization segment: registers of BAR0 below the UAR pages
+ *   cmd.c      command queue: slots, mailboxes, dispatch over one table of commands
+ *   caps.c     capability groups
+ *   cmd_*.c    commands by object: hca, uar, pd, mkey, eq, cq, srq, qp, vport, reg, mcg
+ *   eq.c       event queue entries, interrupts
+ *   cq.c       completion queue entries, arming, moderation
+ *   wqe.c      send and receive work queue elements into engine requests
+ *   srq.c      shared receive queues (linked lists of elements)
+ *   umr.c      registration work requests
+ *   uar.c      doorbell hints of the UAR pages, trapped doorbells
+ *   abi.h      layouts: commands, contexts, WQE segments, CQE, EQE
+ *
+ * Ownership: created, destroyed and modified by the control thread with the world stopped. Rings
+ * (cq, eq) are written by workers under their locks. Each guest-supplied number is looked up in a
+ * table; each address goes through struct up_mem.
+ */
+#ifndef UP_CONNECTX_H
+#define UP_CONNECTX_H
+
+#include "base/bytes.h"
+#include "engine/hca.h"
+#include "fabric/fabric.h"
+#include "vfio/pci_config.h"
+#include "vfio/vfio_user.h"
+
+#define CX_BAR0_SIZE (32u << 20)
+#define CX_UAR_OFFSET 0x10000u
+#define CX_UAR_FIRST 16u /* UAR index n is page n of BAR0 */
+#define CX_UAR_PAGES (CX_BAR0_SIZE / 4096u)
+#define CX_MSIX_VECTORS 64u
+#define CX_MSIX_TABLE 0x8000u
+#define CX_MSIX_PBA 0xc000u
+#define CX_MAX_EQ 128u
+
+/* A ring in guest memory, given as a page list. Ranges were checked when it was created. */
+struct cx_buf {
+	uint64_t *pages; /* guest-physical */
+	uint32_t npages;
+	uint8_t page_shift;
+	uint32_t offset; /* of the ring's first byte in the first page */
+	uint64_t bytes;  /* of the ring */
+	/*
+	 * When all pages are one writable host stretch (often, for small rings), the address of the
+	 * ring's first byte, refreshed with the world stopped whenever the memory map changes; else
+	 * NULL and each access resolves.
+	 */
+	uint8_t *flat;
+};
+
+struct cx_device;
+
+struct cx_eq {
+	struct cx_device *dev;
+	uint32_t eqn;
+	uint8_t log_size;
+	uint16_t vector;
+	uint64_t event_mask[4]; /* bit n: event type n, as in CREATE_EQ */
+	uint32_t producer;
+	bool lost; /* its memory went away: told once in the log */
+	struct cx_buf buf;
+	struct up_lock lock; /* taken even with one worker: the control thread posts events too */
+	uint32_t users; /* CQs */
+};
+
+struct cx_cq {
+	struct up_cq base;
+	struct cx_device *dev;
+	struct cx_eq *eq;
+	struct cx_buf buf;
+	struct cx_buf resize_buf; /* the next ring, between the resize command and its completion */
+	uint8_t log_size;
+	uint8_t cqe_shift; /* 6 or 7 */
+	bool overrun_ignore, collapsed, dead;
+	uint64_t dbr_gpa;
+	uint32_t *dbr;     /* host address of the doorbell record, refreshed with the memory map */
+	uint32_t producer; /* 24 bits are visible */
+	uint32_t consumer; /* as last read from the guest, for the overrun check */
+	uint64_t last_stamp; /* the latest timestamp; they never go back */
+	uint16_t moderation_count, moderation_us;
+	uint32_t solicited_producer; /* producer index after the last solicited completion */
+	bool have_served;
+	uint32_t served_arm;         /* the arm record that was answered by an event */
+	uint64_t first_pending;      /* moderation: when the oldest unreported completion came */
+	struct up_list watch;        /* on dev->watch while it holds what may be due an event */
+	bool watch_fresh;            /* completions came since the last look; at the list's front */
+	uint32_t watch_delay;        /* ns from a completion to the first look */
+	uint64_t watch_since, watch_next, watch_step; /* ns */
+	uint8_t raw_ctx[64];         /* as created, for QUERY_CQ */
+};
+
+struct cx_srq {
+	struct up_srq base;
+	struct cx_device *dev;
+	struct cx_buf buf;
+	uint8_t log_size, log_stride; /* stride in bytes = 1 << log_stride */
+	uint64_t dbr_gpa;
+	uint32_t *dbr;
+	uint32_t head;     /* index of the next element to take */
+	uint16_t taken;    /* elements taken, to compare with the doorbell record */
+	uint16_t limit;    /* armed limit, 0: none */
+	uint32_t user_index;
+	bool is_rmp;
+	uint8_t raw_ctx[192]; /* as created, for the query commands */
+};
+
+struct cx_qp {
+	struct up_qp base;
+	struct cx_device *dev;
+	struct cx_buf buf;
+	uint8_t log_rq_size, log_rq_stride, log_sq_size; /* rq stride in bytes = 1 << log_rq_stride */
+	uint32_t sq_offset; /* bytes into the buffer */
+	uint64_t dbr_gpa;
+	uint32_t *dbr;      /* [0] receive counter, [1] send counter */
+	uint16_t sq_consumer, rq_consumer;
+	uint32_t user_index;
+	uint32_t uar_page;
+	uint32_t sweep_slot; /* in dev->sweep_qps, set by cx_uar_use() */
+	bool uidx_in_cqe;    /* false: CQEs of version 0, with the SRQ's number */
+	uint8_t service_type; /* qpc.st */
+	bool fre;             /* qpc.fre: a kernel's QP, whose requests may register pages */
+	uint8_t raw_ctx[232]; /* qpc as created and modified, for QUERY_QP */
+};
+
+struct cx_eq_slot;
+
+/* Doorbell words of one UAR page that QPs use. */
+struct cx_uar {
+	uint32_t users;      /* QPs */
+	bool allocated;
+	uint64_t seen[4];    /* last word at 0x800, 0x900, 0xa00, 0xb00 */
+};
+
+struct cx_device_config {
+	const char *socket_path;
+	unsigned socket_mode;
+	bool trap_doorbells;
+};
+
+struct cx_device {
+	struct up_hca hca;
+	struct up_port *port;
+	struct up_vfio_server *server;
+	struct cx_device_config cfg;
+	/* Registers and command queue: control thread only. */
+	uint8_t iseg[0x4000];
+	uint64_t cmdq_gpa;
+	uint8_t nic_interface; /* CX_NIC_IFC_* */
+	uint32_t pending_slots; /* of the command queue: rung, not executed yet */
+	int work_fd;            /* eventfd, readable while there are pending slots */
+	bool work_set;
+	int poll_fd;            /* epoll of work_fd and the server */
+	struct up_pci_config pci;
+	uint8_t caps[256];      /* general capabilities in force (SET_HCA_CAP) */
+	bool host_atomics;      /* atomics return host-endian data, as the driver asked */
+	uint32_t cap_mask1;     /* PortInfo's CapabilityMask, as the driver changed it */
+	uint64_t list_bytes;    /* of the page lists of all rings */
+	uint8_t issi;           /* interface revision in use, 0 or 1 */
+	uint32_t reserved_key;  /* of all memory, for the kernel's QPs */
+	bool hca_enabled, hca_running, bus_master;
+	int uar_fd;         /* memfd behind BAR0; UAR pages are shared from it */
+	uint8_t *uar_mem;   /* our mapping of it */
+	struct cx_uar *uars; /* CX_UAR_PAGES of them */
+	uint16_t *uar_watch; /* indexes of pages with users, packed; under stopped world */
+	uint32_t uar_watch_count;
+	uint32_t uar_next;   /* where ALLOC_UAR looks first */
+	struct up_table pds, xrcds, cqs, counters;
+	struct cx_eq *eqs[CX_MAX_EQ];
+	struct cx_eq *cmd_eq; /* the one that asked for command completions */
+	int vectors[CX_MSIX_VECTORS]; /* eventfds or -1 */
+	/* CQs that may be due an event, those with fresh completions first; under watch_lock. */
+	struct up_list watch;
+	struct up_lock watch_lock;
+	uint64_t watch_due;           /* when the next of the others is to be looked at */
+	struct cx_qp **sweep_qps;     /* QPs with a send queue, for the background sweep */
+	uint32_t sweep_count, sweep_room;
+	uint32_t sweep;               /* next index of it */
+	uint64_t last_poll;           /* ns */
+	bool fatal;                   /* in error until reset: told once in the log */
+};
+
+static inline struct cx_device *cx_dev(struct up_hca *hca)
+{
+	return UP_CONTAINER_OF(hca, struct cx_device, hca);
+}
+
+static inline struct cx_qp *cx_qp(struct up_qp *qp)
+{
+	return UP_CONTAINER_OF(qp, struct cx_qp, base);
+}
+
+static inline struct cx_cq *cx_cq(struct up_cq *cq)
+{
+	return UP_CONTAINER_OF(cq, struct cx_cq, base);
+}
+
+static inline struct cx_srq *cx_srq(struct up_srq *srq)
+{
+	return UP_CONTAINER_OF(srq, struct cx_srq, base);
+}
+
+/*
+ * The device's clock, which CQEs and the internal timer of the initialization segment show:
+ * 156.25 MHz of CLOCK_MONOTONIC.
+ */
+static inline uint64_t cx_clock_ticks(uint64_t ns)
+{
+	return ns * 5 / 32;
+}
+
+/* device.c: the daemon's interface. NULL with errno. */
+struct cx_device *cx_device_create(struct up_port *port, const struct cx_device_config *cfg);
+void cx_device_destroy(struct cx_device *dev);
+/* One descriptor to poll for input; then call cx_device_process(): 0, or a negative errno. */
+int cx_device_fd(const struct cx_device *dev);
+int cx_device_process(struct cx_device *dev);
+/* Destroys every object of the guest and returns to the power-on state. */
+void cx_device_reset(struct cx_device *dev);
+/*
+ * Puts the device in error: logged once with `why`, health buffer set, port down, until the driver
+ * resets it.
+ */
+void cx_device_fatal(struct cx_device *dev, const char *why);
+
+/* buf.c */
+/* Takes a copy of `pages`. -EINVAL unless it holds `bytes` from `offset`, -ENOMEM. */
+int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_t page_shift,
+		uint32_t offset, uint64_t bytes);
+void cx_buf_fini(struct cx_buf *b);
+/* Looks up `flat` again after a change of the memory map. */
+void cx_buf_refresh(struct cx_buf *b, const struct up_mem *mem);
+/* Host address of [off, off + len), which must not cross a page unless flat; NULL: not memory. */
+void *cx_buf_at(const struct cx_buf *b, const struct up_mem *mem, uint64_t off, uint32_t len);
+
+/* The same, for what lies in one page of a ring. */
+static inline uint8_t *cx_ring_at(const struct cx_buf *b, const struct up_mem *mem, uint64_t off,
+				  uint32_t len)
+{
+	return b->flat ? b->flat + off : cx_buf_at(b, mem, off, len);
+}
+
+/* iseg.c: registers. */
+void cx_iseg_reset(struct cx_device *dev);
+int cx_iseg_read(struct cx_device *dev, uint64_t off, void *buf, size_t len);
+int cx_iseg_write(struct cx_device *dev, uint64_t off, const void *buf, size_t len);
+
+/*
+ * cmd.c: executes the command slots whose bits are set in the doorbell vector, for a bounded time;
+ * what is left waits for cx_cmd_resume().
+ */
+void cx_cmd_doorbell(struct cx_device *dev, uint32_t slots);
+void cx_cmd_resume(struct cx_device *dev);
+
+/* eq.c: any thread, takes eq->lock. `data`: the 28 bytes of event data at offset 32. */
+void cx_eq_post(struct cx_eq *eq, uint8_t type, uint8_t subtype, const uint8_t data[28]);
+void cx_eq_post_completion(struct cx_eq *eq, uint32_t cqn); /* raises no interrupt by itself */
+void cx_eq_interrupt(struct cx_eq *eq);
+/* Goes to the EQ whose mask asks for the type; dropped when none does. */
+void cx_async_event(struct cx_device *dev, uint8_t type, uint8_t subtype, const uint8_t data[28]);
+void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome);
+void cx_qp_event(struct up_qp *qp, enum up_event event);
+void cx_srq_event(struct up_srq *srq, enum up_event event);
+void cx_port_event(struct cx_device *dev, bool active);
+
+/* cq.c */
+void cx_cq_post(struct up_cq *cq, const struct up_wc *wc);
+/* Serves the watch list: events for armed CQs. Returns the number raised, lowers *due. */
+unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due);
+/* Takes a CQ that goes away off the watch list. World stopped. */
+void cx_cq_forget(struct cx_cq *cq);
+/*
+ * MODIFY_CQ, resize: the ring in cq->resize_buf, of 1 << log_size entries of 1 << cqe_shift bytes,
+ * replaces the one in use, which is freed. World stopped. -EINVAL: more completions are unread than
+ * it holds; -ENOSPC: no room to tell the guest; -EFAULT. Then resize_buf is still the caller's.
+ */
+int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift);
+
+/* wqe.c, srq.c, umr.c: struct up_hca_ops. */
+int cx_sq_fetch(struct up_qp *qp, struct up_send_wr *wr);
+void cx_sq_advance(struct up_qp *qp, const struct up_send_wr *wr);
+bool cx_sq_pending(struct up_qp *qp);
+int cx_rq_take(struct up_qp *qp, struct up_recv_wr *wr);
+int cx_srq_take(struct up_srq *srq, struct up_recv_wr *wr);
+/* A limit was armed (world stopped): raises its event now if the queue is below it already. */
+void cx_srq_check_limit(struct cx_srq *srq);
+void cx_qp_reset(struct up_qp *qp);
+enum up_wc_status cx_exec_local(struct up_qp *qp, struct up_send_wr *wr);
+
+/* uar.c */
+int cx_uar_init(struct cx_device *dev);
+void cx_uar_fini(struct cx_device *dev);
+/*
+ * A QP (dev, uar_page and base are set) came or went: its UAR page is watched for doorbells and
+ * its record swept. World stopped. 0, or -ENOMEM when it came.
+ */
+int cx_uar_use(struct cx_qp *qp, bool use);
+/* struct up_hca_ops.poll: doorbell hints, background sweep, then cx_cq_watch(). */
+unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due);
+/* A trapped store into a UAR page: control thread. */
+void cx_uar_write(struct cx_device *dev, uint64_t off, const void *buf, size_t len);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Doorbells. A guest maps the UAR pages and stores the first 8 bytes of a work queue element there
+ * after it has stored the doorbell record in its memory. The record is the truth; the word in the
+ * page is a hint which record to read, cheap to look for, because unchanged pages stay in our
+ * cache. A word that another one overwrote before it was seen is a lost hint: for those the
+ * records of all send queues are swept, a few in each round.
+ */
+#include "device/connectx/connectx.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "device/connectx/abi_queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define USEC 1000ull
+
+/* Records swept in a round: one for each step of time since the last round, within bounds. */
+#define SWEEP_STEP (2 * USEC)
+#define SWEEP_MIN_BUSY 1u
+#define SWEEP_MIN_IDLE 4u
+#define SWEEP_MAX 64u
+
+_Static_assert(UP_ARRAY_SIZE(((struct cx_uar *)0)->seen) == CX_UAR_BF_COUNT, "doorbells of a page");
+
+/*
+ * The file is sealed: the guest's side, which maps it too, cannot shrink it, so a load of ours
+ * never faults.
+ */
+static int create_file(void)
+{
+	int fd = memfd_create("underpass-uar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, CX_BAR0_SIZE) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int cx_uar_init(struct cx_device *dev)
+{
+	void *mem;
+	int err;
+
+	dev->uar_fd = create_file();
+	if (dev->uar_fd < 0) {
+		err = dev->uar_fd;
+		goto log;
+	}
+	mem = mmap(NULL, CX_BAR0_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, dev->uar_fd, 0);
+	if (mem == MAP_FAILED) {
+		err = -errno;
+		goto close_file;
+	}
+	dev->uar_mem = mem;
+	dev->uars = calloc(CX_UAR_PAGES, sizeof(*dev->uars));
+	dev->uar_watch = calloc(CX_UAR_PAGES, sizeof(*dev->uar_watch));
+	if (!dev->uars || !dev->uar_watch) {
+		err = -ENOMEM;
+		goto unmap;
+	}
+	return 0;
+
+unmap:
+	free(dev->uar_watch);
+	free(dev->uars);
+	munmap(dev->uar_mem, CX_BAR0_SIZE);
+close_file:
+	close(dev->uar_fd);
+	dev->uar_fd = -1;
+log:
+	up_log(LOG_ERR, dev->hca.name, "doorbell pages: %s", strerror(-err));
+	return err;
+}
+
+void cx_uar_fini(struct cx_device *dev)
+{
+	free(dev->sweep_qps);
+	free(dev->uar_watch);
+	free(dev->uars);
+	munmap(dev->uar_mem, CX_BAR0_SIZE);
+	close(dev->uar_fd);
+}
+
+static uint8_t *doorbells(const struct cx_device *dev, uint32_t page)
+{
+	return dev->uar_mem + (size_t)page * CX_UAR_PAGE_SIZE + CX_UAR_BF_OFFSET;
+}
+
+/* What an earlier user of the page left there is no hint. */
+static void watch_page(struct cx_device *dev, uint32_t page)
+{
+	struct cx_uar *uar = &dev->uars[page];
+
+	if (uar->users++)
+		return;
+	for (uint32_t i = 0; i < CX_UAR_BF_COUNT; i++)
+		uar->seen[i] = up_fetch_u64(doorbells(dev, page) + i * CX_UAR_BF_STRIDE);
+	dev->uar_watch[dev->uar_watch_count++] = (uint16_t)page;
+}
+
+static void unwatch_page(struct cx_device *dev, uint32_t page)
+{
+	uint32_t i = 0;
+
+	if (--dev->uars[page].users)
+		return;
+	while (dev->uar_watch[i] != page)
+		i++;
+	dev->uar_watch[i] = dev->uar_watch[--dev->uar_watch_count];
+}
+
+static int sweep_add(struct cx_device *dev, struct cx_qp *qp)
+{
+	if (dev->sweep_count == dev->sweep_room) {
+		uint32_t room = dev->sweep_room ? dev->sweep_room * 2 : 16;
+		struct cx_qp **qps = realloc(dev->sweep_qps, room * sizeof(struct cx_qp *));
+
+		if (!qps)
+			return -ENOMEM;
+		dev->sweep_qps = qps;
+		dev->sweep_room = room;
+	}
+	qp->sweep_slot = dev->sweep_count;
+	dev->sweep_qps[dev->sweep_count++] = qp;
+	return 0;
+}
+
+static void sweep_del(struct cx_device *dev, struct cx_qp *qp)
+{
+	struct cx_qp *last = dev->sweep_qps[--dev->sweep_count];
+
+	last->sweep_slot = qp->sweep_slot;
+	dev->sweep_qps[qp->sweep_slot] = last;
+}
+
+int cx_uar_use(struct cx_qp *qp, bool use)
+{
+	struct cx_device *dev = qp->dev;
+
+	if (!qp->base.has_sq)
+		return 0;
+	if (!use) {
+		sweep_del(dev, qp);
+		unwatch_page(dev, qp->uar_page);
+		return 0;
+	}
+	if (qp->uar_page < CX_UAR_FIRST || qp->uar_page >= CX_UAR_PAGES)
+		return -EINVAL;
+	if (sweep_add(dev, qp))
+		return -ENOMEM;
+	watch_page(dev, qp->uar_page);
+	return 0;
+}
+
+/* A doorbell word is the start of a control segment (struct mlx5_wqe_ctrl_seg). */
+static void take_hint(struct cx_device *dev, uint64_t word)
+{
+	uint32_t qpn = (uint32_t)be64toh(word) >> CX_CTRL_QPN_SHIFT;
+	struct up_qp *qp = up_table_get(&dev->hca.qps, qpn);
+
+	up_stat_add(&dev->hca.stats.hints, 1);
+	if (qp)
+		dev->hca.net->kick(qp);
+}
+
+static unsigned scan_hints(struct cx_device *dev)
+{
+	unsigned found = 0;
+
+	for (uint32_t i = 0; i < dev->uar_watch_count; i++) {
+		uint32_t page = dev->uar_watch[i];
+		const uint8_t *at = doorbells(dev, page);
+		uint64_t *seen = dev->uars[page].seen;
+
+		for (uint32_t k = 0; k < CX_UAR_BF_COUNT; k++, at += CX_UAR_BF_STRIDE) {
+			/* Acquire: the record was stored before the word (post_send_db()). */
+			uint64_t word = up_fetch_u64(at);
+
+			if (__builtin_expect(word == seen[k], 1))
+				continue;
+			seen[k] = word;
+			take_hint(dev, word);
+			found++;
+		}
+	}
+	return found;
+}
+
+/* A QP that runs or waits for its turn is looked at anyway; in other states nothing may be posted. */
+static bool is_swept(const struct cx_qp *qp)
+{
+	enum up_qp_state state = up_qp_state_get(&qp->base);
+
+	if (!up_list_empty(&qp->base.run) || qp->base.heap_index >= 0)
+		return false;
+	return state == UP_QPS_RTS || state == UP_QPS_SQE || state == UP_QPS_ERR;
+}
+
+static unsigned sweep(struct cx_device *dev, uint64_t elapsed, bool busy)
+{
+	uint64_t n = elapsed / SWEEP_STEP;
+	uint64_t least = busy ? SWEEP_MIN_BUSY : SWEEP_MIN_IDLE;
+	unsigned found = 0;
+
+	if (!dev->sweep_count)
+		return 0;
+	n = n < least ? least : n > SWEEP_MAX ? SWEEP_MAX : n;
+	n = n > dev->sweep_count ? dev->sweep_count : n;
+	while (n--) {
+		struct cx_qp *qp, *next;
+
+		if (dev->sweep >= dev->sweep_count)
+			dev->sweep = 0;
+		qp = dev->sweep_qps[dev->sweep++];
+		next = dev->sweep_qps[dev->sweep < dev->sweep_count ? dev->sweep : 0];
+		__builtin_prefetch(next->dbr);
+		if (is_swept(qp) && cx_sq_pending(&qp->base)) {
+			dev->hca.net->kick(&qp->base);
+			found++;
+		}
+	}
+	return found;
+}
+
+unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due)
+{
+	struct cx_device *dev = cx_dev(hca);
+	unsigned found = scan_hints(dev);
+
+	found += sweep(dev, now - dev->last_poll, found);
+	dev->last_poll = now;
+	return found + cx_cq_watch(dev, now, due);
+}
+
+/* The worker looks at the page as well. */
+static void store(uint8_t *at, const void *buf, size_t len)
+{
+	uint64_t word;
+
+	if (len != sizeof(word) || (uintptr_t)at % sizeof(word)) {
+		memcpy(at, buf, len);
+		return;
+	}
+	memcpy(&word, buf, sizeof(word));
+	__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
+}
+
+/*
+ * The word is kept as if the guest had stored it in the page, and told at once: with trapped
+ * doorbells none is lost. A store of 4 bytes may be one half of it.
+ */
+void cx_uar_write(struct cx_device *dev, uint64_t off, const void *buf, size_t len)
+{
+	uint32_t at = (uint32_t)off % CX_UAR_PAGE_SIZE;
+	uint64_t word;
+
+	if (!up_range_inside(off, len, CX_UAR_OFFSET, CX_BAR0_SIZE - CX_UAR_OFFSET) || len > 64)
+		return;
+	store(dev->uar_mem + off, buf, len);
+	for (uint32_t k = 0; k < CX_UAR_BF_COUNT; k++) {
+		uint32_t start = CX_UAR_BF_OFFSET + k * CX_UAR_BF_STRIDE;
+
+		/* Told once the second half is there: it has the QP's number. */
+		if (at + len < start + sizeof(word) || at >= start + sizeof(word))
+			continue;
+		memcpy(&word, dev->uar_mem + off - at + start, sizeof(word));
+		take_hint(dev, word);
+	}
+	up_worker_wake(dev->port->worker);
+}

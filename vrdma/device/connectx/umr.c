@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Registration by work request (MLX5_OPCODE_UMR): fast registration and invalidation of the
+ * kernel, its cache of regions, and memory windows. The request names a key, the fields of it that
+ * change, and a list of translations to write.
+ *
+ * Who may do what. The key must have been created for it (umr_en). A list of pages gives access to
+ * any memory of the VM, so that only the kernel's queue pairs (qpc.fre) may change such a key; a
+ * process changes lists of pieces (memory windows), each of which names a key of its own that is
+ * checked at every access. A key of another protection domain, or the domain itself, is changed by
+ * the kernel's registration queue alone (service type REG_UMR).
+ *
+ * The caller holds mr_lock for writing.
+ */
+#include "device/connectx/connectx.h"
+
+#include "base/bytes.h"
+#include "device/connectx/abi.h"
+#include "device/connectx/abi_queue.h"
+
+#define PAGE_SHIFT_MIN 12
+#define CHUNK_BYTES 2048u
+
+/* Where no VM has memory, also after the largest offset into a page is added. */
+#define NO_PAGE (1ull << 63)
+
+struct umr {
+	struct up_hca *hca;
+	const struct cx_qp *qp;
+	struct up_mr *mr;
+	struct cx_wqe_umr_ctrl ctrl;
+	struct cx_mkey_seg seg;
+	uint64_t mask;
+	const uint8_t *list; /* what follows in the element: entries, or where they are */
+	uint32_t list_bytes;
+	uint32_t first, count; /* the entries to write */
+};
+
+static bool is_registrar(const struct cx_qp *qp)
+{
+	return qp->service_type == CX_QPST_REG_UMR;
+}
+
+static bool parse(struct umr *u, struct cx_qp *qp, const struct up_send_wr *wr)
+{
+	uint32_t fixed = sizeof(u->ctrl) + sizeof(u->seg);
+
+	if (wr->raw_len < fixed)
+		return false;
+	memcpy(&u->ctrl, wr->data, sizeof(u->ctrl));
+	memcpy(&u->seg, wr->data + sizeof(u->ctrl), sizeof(u->seg));
+	u->hca = qp->base.hca;
+	u->qp = qp;
+	u->mask = be64toh(u->ctrl.mkey_mask);
+	u->list = wr->data + fixed;
+	u->list_bytes = wr->raw_len - fixed;
+	/* The variant of the key may be what changes: the index is what counts. */
+	u->mr = up_table_get(&u->hca->mrs, wr->imm >> 8);
+	return true;
+}
+
+static uint32_t seg_pd(const struct umr *u)
+{
+	return be32toh(u->seg.flags_pd) & CX_MKEY_PD_MASK;
+}
+
+static uint32_t seg_qpn(const struct umr *u)
+{
+	return be32toh(u->seg.qpn_mkey7_0) >> 8;
+}
+
+static bool is_permitted(const struct umr *u)
+{
+	const struct up_mr *mr = u->mr;
+
+	if (!mr || !mr->registrable)
+		return false;
+	if (is_registrar(u->qp))
+		return !(u->mask & CX_MKEY_MASK_PD) ||
+		       up_table_get(&u->qp->dev->pds, seg_pd(u));
+	if (mr->pdn != u->qp->base.pdn)
+		return false;
+	if ((u->mask & CX_MKEY_MASK_PD) && seg_pd(u) != mr->pdn)
+		return false;
+	if (u->qp->fre)
+		return true;
+	if ((u->mask & CX_MKEY_MASK_QPN) && seg_qpn(u) != u->qp->base.qpn &&
+	    seg_qpn(u) != UP_MR_ANY_QP)
+		return false;
+	return mr->kind == UP_MR_LIST;
+}
+
+/* What the request expects the key to be like now. */
+static bool is_expected(const struct umr *u)
+{
+	const struct up_mr *mr = u->mr;
+
+	if ((u->ctrl.flags & CX_UMR_CHECK_NOT_FREE) && mr->valid)
+		return false;
+	if ((u->ctrl.flags & CX_UMR_CHECK_FREE) && !mr->valid)
+		return false;
+	return !(u->ctrl.flags & CX_UMR_CHECK_QPN) || mr->qpn == u->qp->base.qpn;
+}
+
+static uint32_t page_shift(const struct umr *u)
+{
+	return u->seg.log2_page_size & 31;
+}
+
+static bool is_valid_change(const struct umr *u)
+{
+	if ((u->mask & CX_MKEY_MASK_PAGE_SIZE) && u->mr->kind == UP_MR_PAGES &&
+	    page_shift(u) < PAGE_SHIFT_MIN)
+		return false;
+	/* Signatures are not claimed. */
+	if ((u->mask & CX_MKEY_MASK_BSF_EN) && (u->seg.flags_pd & htobe32(CX_MKEY_BSF_EN)))
+		return false;
+	return (u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET) || !u->ctrl.xlt_offset;
+}
+
+static uint32_t entry_bytes(const struct up_mr *mr)
+{
+	return mr->kind == UP_MR_PAGES ? CX_MTT_SIZE : sizeof(struct cx_klm);
+}
+
+/*
+ * Which entries are written. Drivers write them 64 bytes at a time, so the last ones may lie
+ * behind the end of a table that is smaller: those are left out.
+ */
+static bool place_entries(struct umr *u)
+{
+	uint32_t size = entry_bytes(u->mr), unit = CX_XLT_ALIGN / size;
+	uint64_t first = 0, count = be16toh(u->ctrl.xlt_octowords) * CX_XLT_OCTOWORD / size;
+	uint64_t room = u->mr->capacity;
+
+	if (u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET)
+		first = ((uint64_t)be32toh(u->ctrl.xlt_offset_47_16) << 16 |
+			 be16toh(u->ctrl.xlt_offset)) * CX_XLT_OCTOWORD / size;
+	if (!count)
+		return true;
+	if (u->mr->kind == UP_MR_PHYS)
+		return false;
+	if (first + count > (room + unit - 1) / unit * unit)
+		return false;
+	u->first = (uint32_t)first;
+	u->count = (uint32_t)(first >= room ? 0 : count > room - first ? room - first : count);
+	return true;
+}
+
+static void write_pages(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t entry = up_get_be64(from + i * CX_MTT_SIZE);
+
+		mr->pages[first + i] = entry ? entry & CX_MTT_ADDR_MASK : NO_PAGE;
+	}
+}
+
+static void write_pieces(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
+		struct up_mr_piece *piece = &mr->pieces[first + i];
+
+		piece->len = up_get_be32(from);
+		piece->key = up_get_be32(from + 4);
+		piece->addr = up_get_be64(from + 8);
+	}
+}
+
+static void write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
+{
+	if (mr->kind == UP_MR_PAGES)
+		write_pages(mr, first, from, n);
+	else
+		write_pieces(mr, first, from, n);
+}
+
+/* Copies what a data segment points to, in the QP's own domain. */
+static bool read_local(const struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, uint32_t len)
+{
+	struct up_mr_use use = {
+		.pdn = u->qp->base.pdn,
+		.qpn = u->qp->base.qpn,
+		.access = UP_ACCESS_LOCAL_READ,
+		.privileged = u->qp->base.privileged,
+	};
+	struct up_span span;
+
+	while (len) {
+		if (up_mr_span(u->hca, key, &use, addr, len, &span))
+			return false;
+		memcpy(to, span.ptr, span.len);
+		to += span.len;
+		addr += span.len;
+		len -= (uint32_t)span.len;
+	}
+	return true;
+}
+
+static enum up_wc_status update_by_reference(struct umr *u)
+{
+	uint32_t size = entry_bytes(u->mr), left = u->count, first = u->first;
+	const struct cx_wqe_data *data = (const void *)u->list;
+	uint8_t chunk[CHUNK_BYTES];
+	uint64_t addr;
+
+	if (u->list_bytes < sizeof(*data) || be32toh(data->byte_count) / size < left)
+		return UP_WC_LOC_QP_OP_ERR;
+	addr = be64toh(data->addr);
+	while (left) {
+		uint32_t n = left < CHUNK_BYTES / size ? left : CHUNK_BYTES / size;
+
+		if (!read_local(u, be32toh(data->lkey), addr, chunk, n * size))
+			return UP_WC_LOC_PROT_ERR;
+		write_entries(u->mr, first, chunk, n);
+		first += n;
+		left -= n;
+		addr += n * size;
+	}
+	return UP_WC_SUCCESS;
+}
+
+/*
+ * A process binds a window: what it refers to must be its own, and allow what the window allows
+ * (10.6.7.2 of the specification). Only the new pieces are looked at.
+ */
+static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
+{
+	uint32_t writes = CX_MKEY_LW | CX_MKEY_RW | CX_MKEY_A;
+	struct up_mr_use use = {
+		.pdn = u->qp->base.pdn,
+		.qpn = u->qp->base.qpn,
+		.access = UP_ACCESS_LOCAL_READ,
+	};
+
+	if (u->seg.flags & writes)
+		use.access |= UP_ACCESS_LOCAL_WRITE;
+	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
+		uint32_t len = up_get_be32(from);
+
+		if (len && up_mr_check(u->hca, up_get_be32(from + 4), &use, up_get_be64(from + 8),
+				       len))
+			return false;
+	}
+	return true;
+}
+
+static enum up_wc_status update_entries(struct umr *u)
+{
+	struct up_mr *mr = u->mr;
+	enum up_wc_status status = UP_WC_SUCCESS;
+	uint32_t end = u->first + u->count;
+
+	if (!u->count)
+		return UP_WC_SUCCESS;
+	if (up_mr_make_table(mr))
+		return UP_WC_MW_BIND_ERR;
+	if (u->ctrl.flags & CX_UMR_INLINE) {
+		if (u->list_bytes / entry_bytes(mr) < u->count)
+			return UP_WC_LOC_QP_OP_ERR;
+		if (!u->qp->fre && !is_registrar(u->qp) && !is_bindable(u, u->list, u->count))
+			return UP_WC_MW_BIND_ERR;
+		write_entries(mr, u->first, u->list, u->count);
+	} else {
+		status = update_by_reference(u);
+	}
+	if (!(u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET) || end > mr->count)
+		mr->count = end;
+	/* This cannot overflow: the lengths have 32 bits. */
+	if (mr->kind == UP_MR_LIST)
+		up_mr_seal_list(mr);
+	return status;
+}
+
+static void update_access(struct umr *u)
+{
+	static const struct {
+		uint64_t mask;
+		uint8_t flag;
+		uint32_t access;
+	} rights[] = {
+		{CX_MKEY_MASK_LR, CX_MKEY_LR, UP_ACCESS_LOCAL_READ},
+		{CX_MKEY_MASK_LW, CX_MKEY_LW, UP_ACCESS_LOCAL_WRITE},
+		{CX_MKEY_MASK_RR, CX_MKEY_RR, UP_ACCESS_REMOTE_READ},
+		{CX_MKEY_MASK_RW, CX_MKEY_RW, UP_ACCESS_REMOTE_WRITE},
+		{CX_MKEY_MASK_A, CX_MKEY_A, UP_ACCESS_REMOTE_ATOMIC},
+	};
+
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(rights); i++) {
+		if (!(u->mask & rights[i].mask))
+			continue;
+		if (u->seg.flags & rights[i].flag)
+			u->mr->access |= rights[i].access;
+		else
+			u->mr->access &= ~rights[i].access;
+	}
+}
+
+static void update_fields(struct umr *u)
+{
+	struct up_mr *mr = u->mr;
+	uint32_t flags_pd = be32toh(u->seg.flags_pd);
+
+	if (u->mask & CX_MKEY_MASK_LEN) {
+		mr->length = be64toh(u->seg.len);
+		mr->absolute = flags_pd & CX_MKEY_LENGTH64;
+	}
+	if (u->mask & CX_MKEY_MASK_PAGE_SIZE)
+		mr->page_shift = (uint8_t)page_shift(u);
+	if (u->mask & CX_MKEY_MASK_START_ADDR)
+		mr->start = be64toh(u->seg.start_addr);
+	if (u->mask & CX_MKEY_MASK_PD)
+		mr->pdn = seg_pd(u);
+	if (u->mask & CX_MKEY_MASK_EN_RINVAL)
+		mr->remote_inv = flags_pd & CX_MKEY_REMOTE_INVAL;
+	if (u->mask & CX_MKEY_MASK_QPN)
+		mr->qpn = seg_qpn(u);
+	if (u->mask & CX_MKEY_MASK_KEY)
+		mr->key = (mr->key & ~0xffu) | (be32toh(u->seg.qpn_mkey7_0) & 0xff);
+	update_access(u);
+	if (u->mask & CX_MKEY_MASK_FREE)
+		mr->valid = !(u->seg.status & CX_MKEY_FREE);
+}
+
+enum up_wc_status cx_exec_local(struct up_qp *base, struct up_send_wr *wr)
+{
+	struct umr u = {0};
+	enum up_wc_status status;
+
+	if (!parse(&u, cx_qp(base), wr))
+		return UP_WC_LOC_QP_OP_ERR;
+	if (!is_permitted(&u) || !is_expected(&u) || !is_valid_change(&u) || !place_entries(&u))
+		return UP_WC_MW_BIND_ERR;
+	status = update_entries(&u);
+	if (status == UP_WC_SUCCESS)
+		update_fields(&u);
+	return status;
+}
