@@ -16,11 +16,22 @@ static struct fake_qp *fake(struct up_qp *qp)
 	return UP_CONTAINER_OF(qp, struct fake_qp, base);
 }
 
+/* The counters of a queue have one writer each, which may be on different threads. */
+static unsigned counter(const unsigned *c)
+{
+	return __atomic_load_n(c, __ATOMIC_ACQUIRE);
+}
+
+static void advance(unsigned *c)
+{
+	__atomic_store_n(c, *c + 1, __ATOMIC_RELEASE);
+}
+
 static int sq_fetch(struct up_qp *base, struct up_send_wr *wr)
 {
 	struct fake_qp *qp = fake(base);
 
-	if (qp->sq_taken == qp->sq_posted)
+	if (qp->sq_taken == counter(&qp->sq_posted))
 		return 0;
 	*wr = *qp->sends[qp->sq_taken % FAKE_DEPTH];
 	return qp->sq_error ? qp->sq_error : 1;
@@ -31,21 +42,22 @@ static void sq_advance(struct up_qp *base, const struct up_send_wr *wr)
 	struct fake_qp *qp = fake(base);
 
 	free(qp->sends[qp->sq_taken % FAKE_DEPTH]);
-	qp->sq_taken++;
+	advance(&qp->sq_taken);
 }
 
 static bool sq_pending(struct up_qp *base)
 {
-	return fake(base)->sq_taken != fake(base)->sq_posted;
+	return fake(base)->sq_taken != counter(&fake(base)->sq_posted);
 }
 
 static int rq_take(struct up_qp *base, struct up_recv_wr *wr)
 {
 	struct fake_qp *qp = fake(base);
 
-	if (qp->rq_taken == qp->rq_posted)
+	if (qp->rq_taken == counter(&qp->rq_posted))
 		return 0;
-	*wr = qp->recvs[qp->rq_taken++ % FAKE_DEPTH];
+	*wr = qp->recvs[qp->rq_taken % FAKE_DEPTH];
+	advance(&qp->rq_taken);
 	return 1;
 }
 
@@ -155,7 +167,7 @@ static const struct up_net_ops net = {
 	.forget = forget,
 };
 
-static struct fake_hca *hca_create(uint16_t lid)
+struct fake_hca *fake_hca_create(uint16_t lid)
 {
 	static const struct up_hca_limits limits = {1024, 1024, 1024};
 	struct fake_hca *h = calloc(1, sizeof(*h));
@@ -184,7 +196,7 @@ static struct fake_hca *hca_create(uint16_t lid)
 	return h;
 }
 
-static void hca_destroy(struct fake_hca *h)
+void fake_hca_destroy(struct fake_hca *h)
 {
 	up_mr_destroy(&h->base, h->all);
 	munmap(h->ram, FAKE_RAM);
@@ -197,14 +209,14 @@ void fake_world_create(struct fake_hca **a, struct fake_hca **b)
 {
 	fake_exec = up_exec_create();
 	assert_non_null(fake_exec);
-	*a = world[0] = hca_create(1);
-	*b = world[1] = hca_create(2);
+	*a = world[0] = fake_hca_create(1);
+	*b = world[1] = fake_hca_create(2);
 }
 
 void fake_world_destroy(struct fake_hca *a, struct fake_hca *b)
 {
-	hca_destroy(a);
-	hca_destroy(b);
+	fake_hca_destroy(a);
+	fake_hca_destroy(b);
 	world[0] = world[1] = NULL;
 	up_exec_destroy(fake_exec);
 }
@@ -282,13 +294,13 @@ void fake_srq_destroy(struct fake_srq *srq)
 	free(srq);
 }
 
-struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len)
+struct up_send_wr *fake_prepare(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len)
 {
 	struct up_send_wr *wr = calloc(1, sizeof(*wr));
 	struct fake_hca *hca = UP_CONTAINER_OF(qp->base.hca, struct fake_hca, base);
 
 	assert_non_null(wr);
-	assert_true(qp->sq_posted - qp->sq_taken < FAKE_DEPTH);
+	assert_true(qp->sq_posted - counter(&qp->sq_taken) < FAKE_DEPTH);
 	wr->op = op;
 	wr->flags = UP_WR_SIGNALED;
 	wr->index = (uint16_t)qp->sq_posted;
@@ -296,7 +308,20 @@ struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off
 	wr->length = len;
 	wr->nsge = 1;
 	wr->sge[0] = (struct up_sge){.addr = FAKE_GPA + off, .len = len, .key = hca->all->key};
-	qp->sends[qp->sq_posted++ % FAKE_DEPTH] = wr;
+	qp->sends[qp->sq_posted % FAKE_DEPTH] = wr;
+	return wr;
+}
+
+void fake_submit(struct fake_qp *qp)
+{
+	advance(&qp->sq_posted);
+}
+
+struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len)
+{
+	struct up_send_wr *wr = fake_prepare(qp, op, off, len);
+
+	fake_submit(qp);
 	return wr;
 }
 
@@ -309,10 +334,10 @@ static void fill_recv(struct up_recv_wr *wr, const struct fake_hca *hca, unsigne
 
 void fake_recv(struct fake_qp *qp, uint64_t off, uint32_t len)
 {
-	assert_true(qp->rq_posted - qp->rq_taken < FAKE_DEPTH);
+	assert_true(qp->rq_posted - counter(&qp->rq_taken) < FAKE_DEPTH);
 	fill_recv(&qp->recvs[qp->rq_posted % FAKE_DEPTH],
 		  UP_CONTAINER_OF(qp->base.hca, struct fake_hca, base), qp->rq_posted, off, len);
-	qp->rq_posted++;
+	advance(&qp->rq_posted);
 }
 
 void fake_srq_recv(struct fake_srq *srq, uint64_t off, uint32_t len)

@@ -50,6 +50,9 @@ extern struct up_exec *fake_exec;
 /* LIDs 1 and 2. */
 void fake_world_create(struct fake_hca **a, struct fake_hca **b);
 void fake_world_destroy(struct fake_hca *a, struct fake_hca *b);
+/* One alone: for up_port_attach(), which connects it. */
+struct fake_hca *fake_hca_create(uint16_t lid);
+void fake_hca_destroy(struct fake_hca *h);
 
 struct fake_qp *fake_qp_create(struct fake_hca *hca, enum up_qp_type type, struct fake_srq *srq);
 void fake_qp_destroy(struct fake_qp *qp);
@@ -63,6 +66,9 @@ void fake_srq_destroy(struct fake_srq *srq);
 
 /* A signalled request over `len` bytes at offset `off` of the adapter's RAM. */
 struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len);
+/* The same in two steps, for a queue that another thread runs: it may change up to the second. */
+struct up_send_wr *fake_prepare(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len);
+void fake_submit(struct fake_qp *qp);
 void fake_recv(struct fake_qp *qp, uint64_t off, uint32_t len);
 void fake_srq_recv(struct fake_srq *srq, uint64_t off, uint32_t len);
 

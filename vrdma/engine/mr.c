@@ -57,11 +57,9 @@ static uint64_t footprint(const struct up_mr *mr)
 	return MR_BYTES + table_bytes(mr->kind, mr->capacity);
 }
 
-/* A large table is pages of zeroes, resident only once they are filled. */
 static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
 {
 	struct up_mr *mr = aligned_alloc(MR_ALIGN, MR_BYTES);
-	uint64_t bytes = table_bytes(kind, capacity);
 
 	if (!mr)
 		return NULL;
@@ -69,13 +67,6 @@ static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
 	mr->kind = kind;
 	mr->qpn = UP_MR_ANY_QP;
 	mr->capacity = capacity;
-	if (bytes) {
-		mr->pages = calloc(1, bytes);
-		if (!mr->pages) {
-			free(mr);
-			return NULL;
-		}
-	}
 	return mr;
 }
 
@@ -85,7 +76,17 @@ static void free_mr(struct up_mr *mr)
 	free(mr);
 }
 
-struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+int up_mr_make_table(struct up_mr *mr)
+{
+	uint64_t bytes = table_bytes(mr->kind, mr->capacity);
+
+	if (mr->pages || !bytes)
+		return 0;
+	mr->pages = calloc(1, bytes);
+	return mr->pages ? 0 : -ENOMEM;
+}
+
+struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
 {
 	struct up_mr *mr;
 	int64_t index;
@@ -105,6 +106,18 @@ struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t ca
 	}
 	mr->key = (uint32_t)index << 8;
 	hca->mr_bytes += footprint(mr);
+	return mr;
+}
+
+struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+{
+	struct up_mr *mr = up_mr_create_empty(hca, kind, capacity);
+
+	if (mr && up_mr_make_table(mr)) {
+		up_mr_destroy(hca, mr);
+		errno = ENOMEM;
+		return NULL;
+	}
 	return mr;
 }
 

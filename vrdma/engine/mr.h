@@ -70,6 +70,13 @@ struct up_span {
  * NULL with errno: ENOMEM (a VM's regions may take a share of its memory's size) or ENOSPC.
  */
 struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
+/*
+ * The same without the table, which up_mr_make_table() makes before anything is written to it: a
+ * driver keeps thousands of large regions in reserve, and most are never used. The table counts
+ * against the bound from the start, so that making it (0 or -ENOMEM) does not.
+ */
+struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
+int up_mr_make_table(struct up_mr *mr);
 void up_mr_destroy(struct up_hca *hca, struct up_mr *mr);
 
 /* Computes the offsets of pieces[0..count). -EINVAL when the lengths overflow. */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The cores, measured with a partner thread on the other one. */
+#include "cores.h"
+
+#include "guestsim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum task { TASK_END, TASK_ROUND_TRIP, TASK_WAKE_UP };
+
+struct partner {
+	pthread_t thread;
+	int cpu;
+	sem_t begin;
+	enum task task;
+	unsigned n;
+	int fd;
+	uint64_t raised; /* when the eventfd was written */
+	uint32_t asked __attribute__((aligned(128)));
+	uint32_t pad __attribute__((aligned(128)));
+};
+
+bool cores_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+/* One line is all that moves: the partner answers in the word that it was asked in. */
+static void answer(struct partner *p)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		while (__atomic_load_n(&p->asked, __ATOMIC_ACQUIRE) != 2 * i + 1)
+			;
+		__atomic_store_n(&p->asked, 2 * i + 2, __ATOMIC_RELEASE);
+	}
+}
+
+static void wake(struct partner *p)
+{
+	static const struct timespec nap = {.tv_nsec = 300000};
+	uint64_t one = 1;
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		while (__atomic_load_n(&p->asked, __ATOMIC_ACQUIRE) != i + 1)
+			;
+		/* Until the other is asleep. */
+		nanosleep(&nap, NULL);
+		__atomic_store_n(&p->raised, gs_now_ns(), __ATOMIC_RELEASE);
+		if (write(p->fd, &one, sizeof(one)) != sizeof(one))
+			gs_fail("eventfd: %s", strerror(errno));
+	}
+}
+
+static void *run(void *arg)
+{
+	struct partner *p = arg;
+
+	cores_pin(p->cpu);
+	for (;;) {
+		while (sem_wait(&p->begin))
+			;
+		if (p->task == TASK_END)
+			return NULL;
+		if (p->task == TASK_ROUND_TRIP)
+			answer(p);
+		else
+			wake(p);
+	}
+}
+
+struct partner *partner_create(int cpu)
+{
+	struct partner *p = aligned_alloc(128, sizeof(*p));
+
+	if (!p)
+		gs_fail("out of memory");
+	memset(p, 0, sizeof(*p));
+	p->cpu = cpu;
+	p->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sem_init(&p->begin, 0, 0);
+	if (p->fd < 0 || pthread_create(&p->thread, NULL, run, p))
+		gs_fail("cannot start a thread");
+	return p;
+}
+
+static void begin(struct partner *p, enum task task, unsigned n)
+{
+	p->task = task;
+	p->n = n;
+	p->asked = 0;
+	sem_post(&p->begin);
+}
+
+void partner_destroy(struct partner *p)
+{
+	begin(p, TASK_END, 0);
+	pthread_join(p->thread, NULL);
+	close(p->fd);
+	free(p);
+}
+
+double partner_round_trip(struct partner *p, unsigned n)
+{
+	uint64_t t = 0;
+
+	begin(p, TASK_ROUND_TRIP, n + 1);
+	for (uint32_t i = 0; i <= n; i++) {
+		/* The first one waits for the thread to wake up. */
+		if (i == 1)
+			t = gs_now_ns();
+		__atomic_store_n(&p->asked, 2 * i + 1, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&p->asked, __ATOMIC_ACQUIRE) != 2 * i + 2)
+			;
+	}
+	return (double)(gs_now_ns() - t) / n;
+}
+
+double partner_wake_up(struct partner *p, unsigned n)
+{
+	struct pollfd pfd = {.fd = p->fd, .events = POLLIN};
+	double sum = 0;
+	uint64_t count;
+
+	begin(p, TASK_WAKE_UP, n);
+	for (uint32_t i = 0; i < n; i++) {
+		__atomic_store_n(&p->asked, i + 1, __ATOMIC_RELEASE);
+		while (poll(&pfd, 1, -1) != 1)
+			;
+		sum += (double)(gs_now_ns() - __atomic_load_n(&p->raised, __ATOMIC_ACQUIRE));
+		if (read(p->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			gs_fail("eventfd: %s", strerror(errno));
+	}
+	return sum / n;
+}

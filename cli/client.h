@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The command's side of the control protocol (daemon/protocol.h), and its exit codes. */
+#ifndef UP_CLI_CLIENT_H
+#define UP_CLI_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+enum exit_code {
+	EXIT_OK = 0,
+	EXIT_REFUSED = 1,   /* the daemon answered with an error */
+	EXIT_USAGE = 2,	    /* of the command line */
+	EXIT_NO_DAEMON = 3, /* nothing answers on the control socket */
+};
+
+struct client {
+	const char *dir; /* outlives the client */
+	int fd;
+	char error[512]; /* why the last call failed, and what to do about it */
+};
+
+/* Connects to the daemon of a directory. EXIT_OK, or EXIT_NO_DAEMON and c->error. */
+enum exit_code client_open(struct client *c, const char *dir);
+void client_close(struct client *c);
+
+/*
+ * Sends a request, `request` being an object without version, which it takes over. EXIT_OK and a
+ * new reference in *result, or another code and c->error.
+ */
+enum exit_code client_call(struct client *c, json_t *request, json_t **result);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The run-time directory and its lock. The lock is on the directory itself, so that nothing needs
+ * to be cleaned up and a crashed daemon leaves none behind.
+ */
+#include "daemon/rundir.h"
+
+#include "daemon/daemon.h"
+#include "daemon/protocol.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *up_rundir_default(void)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	char *path;
+
+	if (geteuid() == 0)
+		return strdup(UP_RUNDIR_SYSTEM);
+	if (!base || base[0] != '/') {
+		errno = ENOENT;
+		return NULL;
+	}
+	if (asprintf(&path, "%s/" UP_RUNDIR_USER, base) < 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return path;
+}
+
+static int lock_dir(int fd, const char *path, struct up_error *e)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return up_fail(e, "in-use",
+			       "another underpassd runs on %s: stop it, or name another directory "
+			       "with --dir",
+			       path);
+	return up_fail(e, "failed", "cannot lock %s: %s", path, strerror(errno));
+}
+
+int up_rundir_open(const char *dir, char **path, struct up_error *e)
+{
+	char *real;
+	int fd;
+
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return up_fail(e, "failed", "cannot make directory %s: %s", dir, strerror(errno));
+	real = realpath(dir, NULL);
+	fd = real ? open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0) {
+		up_fail(e, "failed", "cannot use directory %s: %s", dir, strerror(errno));
+		free(real);
+		return -1;
+	}
+	if (lock_dir(fd, real, e) < 0) {
+		close(fd);
+		free(real);
+		return -1;
+	}
+	*path = real;
+	return fd;
+}

@@ -1,0 +1,407 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the VM tests: stock kernels, stock mlx5 driver, stock rdma-core and RDMA programs, on underpassd.
+
+Cases are grouped by the VMs that they share. A group's VMs are booted for its first case, and again after a case that
+failed or that says it leaves them unusable. Prints one line for each case and, last, `N passed, N failed, N skipped`.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import signal
+import sys
+import time
+import traceback
+
+import vmlib
+from vmlib import PORT, Lab, VmError, guest_image, pkgroot, start_server, traffic
+
+
+class Skip(Exception):
+    """The case cannot run here; the text says why."""
+
+
+class Case:
+    """One named test of a group. RUN gets the group's World."""
+
+    def __init__(self, group, name, run, spoils=False):
+        self.group, self.name, self.run, self.spoils = group, f"{group}: {name}", run, spoils
+
+
+class World:
+    """What the cases of one group share: a daemon and its VMs."""
+
+    def __init__(self, lab, names, rdma=True, options=(), config=None, image=None):
+        self.lab = lab
+        self.daemon = lab.daemon([] if config else names, options, config)
+        self.vms = lab.vms(names, self.daemon, rdma=rdma, image=image)
+
+    @property
+    def one(self):
+        return self.vms[0]
+
+    @property
+    def two(self):
+        return self.vms[1]
+
+    @property
+    def three(self):
+        return self.vms[2]
+
+
+def expect(pattern, text):
+    if not re.search(pattern, text):
+        raise VmError(f"no {pattern!r} in:\n{text}")
+
+
+# ---- two VMs, kernel 6.1 ---------------------------------------------------------------------------------------------
+
+# name, command; it runs as server in vm1 and as client in vm2. The pingpongs' -c checks the data that arrived.
+TRAFFIC = [
+    ("rc pingpong, data checked", "ibv_rc_pingpong -c -n 500"),
+    ("rc pingpong, events", "ibv_rc_pingpong -c -e -n 500"),
+    ("rc pingpong, 1 MiB messages", "ibv_rc_pingpong -c -s 1048576 -n 50 -r 4"),
+    ("rc pingpong, MTU 256", "ibv_rc_pingpong -c -m 256 -n 200"),
+    ("rc pingpong by GID", "ibv_rc_pingpong -c -g 0 -n 200"),
+    ("rc pingpong, new post API", "ibv_rc_pingpong -c -N -n 200"),
+    ("uc pingpong, data checked", "ibv_uc_pingpong -c -n 500"),
+    ("uc pingpong, events", "ibv_uc_pingpong -c -e -n 500"),
+    ("ud pingpong, data checked", "ibv_ud_pingpong -c -n 500"),
+    ("ud pingpong, events", "ibv_ud_pingpong -c -e -n 500"),
+    ("ud pingpong by GID", "ibv_ud_pingpong -c -g 0 -n 200"),
+    ("srq pingpong, data checked", "ibv_srq_pingpong -c -n 100"),
+    ("srq pingpong, events", "ibv_srq_pingpong -c -e -n 100"),
+    ("xrc srq pingpong", "ibv_xsrq_pingpong"),
+    ("xrc srq pingpong, events", "ibv_xsrq_pingpong -e"),
+    ("write_bw 8", "ib_write_bw -F -s 8 -n 5000"),
+    ("write_bw 4 KiB", "ib_write_bw -F -s 4096 -n 2000"),
+    ("write_bw 64 KiB", "ib_write_bw -F -s 65536 -n 1000"),
+    ("write_bw 1 MiB", "ib_write_bw -F -s 1048576 -n 200"),
+    ("write_bw 16 MiB", "ib_write_bw -F -s 16777216 -n 20 -t 8"),
+    ("write_bw, both ways", "ib_write_bw -F -b -s 65536 -n 500"),
+    ("write_bw, 8 QPs", "ib_write_bw -F -q 8 -s 4096 -n 500"),
+    ("write_bw, posted in lists", "ib_write_bw -F -l 16 -s 1024 -n 2048 -t 128"),
+    ("write_bw, UC", "ib_write_bw -F -c UC -s 65536 -n 500"),
+    ("write_bw, XRC", "ib_write_bw -F -c XRC -s 65536 -n 500"),
+    ("write_bw, inline", "ib_write_bw -F -I 64 -s 64 -n 2000"),
+    ("read_bw 8", "ib_read_bw -F -s 8 -n 2000"),
+    ("read_bw 64 KiB", "ib_read_bw -F -s 65536 -n 1000"),
+    ("read_bw 1 MiB", "ib_read_bw -F -s 1048576 -n 200"),
+    ("send_bw 64 KiB", "ib_send_bw -F -s 65536 -n 1000"),
+    ("send_bw 1 MiB", "ib_send_bw -F -s 1048576 -n 100"),
+    ("send_bw, events", "ib_send_bw -F -e -s 4096 -n 500"),
+    ("send_bw, UC", "ib_send_bw -F -c UC -s 4096 -n 500"),
+    ("send_bw, UD", "ib_send_bw -F -c UD -s 2048 -n 500"),
+    ("send_bw, SRQ", "ib_send_bw -F --use-srq -q 4 -s 4096 -n 500"),
+    ("send_bw, multicast", "ib_send_bw -F -c UD -g -s 1024 -n 200"),
+    ("atomic_bw, fetch and add", "ib_atomic_bw -F -A FETCH_AND_ADD -n 1000"),
+    ("atomic_bw, compare and swap", "ib_atomic_bw -F -A CMP_AND_SWAP -n 1000"),
+    ("write_lat", "ib_write_lat -F -s 8 -n 1000"),
+    ("read_lat", "ib_read_lat -F -s 8 -n 1000"),
+    ("send_lat", "ib_send_lat -F -s 8 -n 1000"),
+    ("send_lat, UD", "ib_send_lat -F -c UD -s 8 -n 500"),
+    ("send_lat, events", "ib_send_lat -F -e -s 8 -n 200"),
+    ("atomic_lat", "ib_atomic_lat -F -n 500"),
+]
+
+
+def both_active(world):
+    lids = set()
+    for vm in world.vms:
+        info = vm.run("ibv_devinfo -v")
+        expect(r"hca_id:\s+mlx5_0", info)
+        expect(r"state:\s+PORT_ACTIVE", info)
+        expect(r"link_layer:\s+InfiniBand", info)
+        lids.add(re.search(r"port_lid:\s+(\d+)", info)[1])
+    if len(lids) != len(world.vms):
+        raise VmError(f"the VMs' ports share a LID: {lids}")
+
+
+def two_processes(world):
+    servers = [start_server(world.one, "ibv_rc_pingpong -c -n 1000", port) for port in (PORT, PORT + 1)]
+    clients = [world.two.spawn(f"ibv_rc_pingpong -c -n 1000 -p {port} {world.one.address}") for port in (PORT, PORT + 1)]
+    for job in clients + servers:
+        job.check()
+
+
+def loopback(world):
+    world.one.run("ip addr show lo >/dev/null")
+    for command in ("ibv_rc_pingpong -c -n 300", "ibv_ud_pingpong -c -n 300", "ib_write_bw -F -s 65536 -n 300"):
+        traffic(world.one, world.one, command)
+
+
+def management(world):
+    expect(r"State: Active", world.two.run("ibstat"))
+    expect(r"sm lid \d+", world.two.run("sminfo"))
+
+
+def ipoib(world):
+    for vm in world.vms[:2]:
+        vm.run(f"modprobe ib_ipoib && ip link set ib0 up && ip addr add 10.8.0.{vm.number}/24 dev ib0")
+    world.two.run(f"ping -c 3 -w 30 10.8.0.{world.one.number}", 60)
+
+
+def rdma_cm(world):
+    """rping addresses by IPoIB, so it needs the link that the case before set up."""
+    server = world.one.spawn(f"rping -s -V -C 20 -a 10.8.0.{world.one.number}")
+    world.one.run("until rdma resource show cm_id | grep -q 'state LISTEN'; do usleep 50000; done", 30)
+    world.two.run(f"rping -c -V -C 20 -a 10.8.0.{world.one.number}", 60)
+    server.check(30)
+
+
+def small_traffic(world):
+    """Enough to see that a pair of VMs works (again)."""
+    traffic(world.one, world.two, "ibv_rc_pingpong -c -n 200")
+    traffic(world.two, world.one, "ibv_rc_pingpong -c -e -n 200")
+
+
+def driver_reload(world):
+    world.two.run("modprobe -r ib_ipoib rdma_ucm mlx5_ib mlx5_core; modprobe -r mlx5_ib mlx5_core; ! [ -e /sys/class/infiniband/mlx5_0 ]")
+    world.two.load_rdma()
+    small_traffic(world)
+
+
+def program_killed(world):
+    """A server killed in mid-traffic: its client gets an error; both VMs go on."""
+    server = start_server(world.one, "ib_write_bw -F -s 65536 --run_infinitely -D 1")
+    client = world.two.spawn(f"stdbuf -oL ib_write_bw -F -s 65536 --run_infinitely -D 1 -p {PORT} {world.one.address}")
+    wait_flowing(world.daemon, world.two.name)
+    server.kill("KILL")
+    if client.wait(90) == 0:
+        raise VmError(f"the client of a killed server ended without an error\n{client.output}")
+    small_traffic(world)
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+def wait_flowing(daemon, port, seconds=60):
+    """Wait until the daemon counts new messages of PORT."""
+    first = daemon.stats(port)["messages"]
+    deadline = time.monotonic() + seconds
+    while daemon.stats(port)["messages"] < first + 100:
+        if time.monotonic() > deadline:
+            raise VmError(f"{port} moves no messages")
+        time.sleep(0.05)
+
+
+def endless(writer, target):
+    """An ib_write_bw from WRITER to TARGET without end, in flight when this returns: (server, client)."""
+    command = "ib_write_bw -F -s 65536 --run_infinitely -D 1"
+    server = start_server(target, command)
+    client = writer.spawn(f"stdbuf -oL {command} -p {PORT} {target.address}")
+    return server, client
+
+
+def button_reset(world):
+    _, client = endless(world.one, world.two)
+    wait_flowing(world.daemon, world.one.name)
+    world.two.reset()
+    if client.wait(90) == 0:
+        raise VmError(f"writing to a VM that was reset ended without an error\n{client.output}")
+    world.two.load_rdma()
+    small_traffic(world)
+
+
+def orderly_reboot(world):
+    world.two.reboot()
+    world.two.load_rdma()
+    small_traffic(world)
+
+
+def peer_killed(world):
+    """kill -9 of a QEMU while its peer writes to it; a third VM talks to the peer all along."""
+    _, client = endless(world.one, world.two)
+    wait_flowing(world.daemon, world.one.name)
+    bystander = start_server(world.one, "ibv_rc_pingpong -c -n 3000", PORT + 1)
+    other = world.three.spawn(f"ibv_rc_pingpong -c -n 3000 -p {PORT + 1} {world.one.address}")
+    world.two.kill()
+    started = time.monotonic()
+    if client.wait(60) == 0:
+        raise VmError(f"writing to a killed VM ended without an error\n{client.output}")
+    expect(r"(?i)failed status|completion with error|poll CQ|Problems", client.output)
+    other.check()
+    bystander.check()
+    if not world.daemon.alive():
+        raise VmError(f"underpassd died with the VM\n{vmlib.tail(world.daemon.log)}")
+    traffic(world.one, world.three, "ibv_rc_pingpong -c -n 200")
+    return f"error after {time.monotonic() - started:.1f} s"
+
+
+def killed_returns(world):
+    """A new QEMU on the port of the one that was killed."""
+    world.two.kill()
+    world.two.restart()
+    world.two.load_rdma()
+    small_traffic(world)
+
+
+def clean_stop(world):
+    status = world.daemon.stop()
+    if status != 0:
+        raise VmError(f"underpassd ended with {status} on SIGTERM\n{vmlib.tail(world.daemon.log)}")
+
+
+# ---- tenants ---------------------------------------------------------------------------------------------------------
+
+TENANTS = """
+ports = (
+	{ name = "vm1"; tenant = "red"; },
+	{ name = "vm2"; tenant = "blue"; },
+	{ name = "vm3"; tenant = "red"; }
+);
+"""
+
+
+def same_tenant(world):
+    traffic(world.one, world.three, "ibv_rc_pingpong -c -n 200")
+
+
+def other_tenant(world):
+    """The programs exchange LIDs and QPNs over TCP; a LID of the other tenant leads nowhere."""
+    for command in ("ibv_rc_pingpong -c -n 50", "ib_write_bw -F -s 4096 -n 50"):
+        server = start_server(world.one, command)
+        client = world.two.spawn(f"{command} -p {PORT} {world.one.address}")
+        try:
+            if client.wait(60) == 0:
+                raise VmError(f"messages went from tenant to tenant: {command}\n{client.output}")
+        finally:
+            client.kill()
+            server.kill()
+            server.wait(30)
+
+
+# ---- kernels ---------------------------------------------------------------------------------------------------------
+
+
+def kernel_loopback(world):
+    for command in ("ibv_rc_pingpong -c -n 300", "ibv_rc_pingpong -c -e -n 300", "ibv_ud_pingpong -c -n 300", "ibv_srq_pingpong -c -n 50", "ib_write_bw -F -s 65536 -n 300"):
+        traffic(world.one, world.one, command)
+    return world.one.release
+
+
+# Groups whose kernel is not the oldest one.
+OTHER_IMAGES = {"6.12": "6.12", "newest": "newest"}
+
+GROUPS = {
+    "pair": lambda lab: World(lab, ["vm1", "vm2"]),
+    "faults": lambda lab: World(lab, ["vm1", "vm2", "vm3"]),
+    "trapped": lambda lab: World(lab, ["vm1", "vm2"], options=["--trap-doorbells"]),
+    "tenants": lambda lab: World(lab, ["vm1", "vm2", "vm3"], config=TENANTS),
+    "6.12": lambda lab: World(lab, ["vm1"], image=OTHER_IMAGES["6.12"]),
+    "newest": lambda lab: World(lab, ["vm1"], image=OTHER_IMAGES["newest"]),
+}
+
+CASES = [
+    Case("pair", "ibv_devinfo ACTIVE in both", both_active),
+    *[Case("pair", name, lambda world, command=command: traffic(world.one, world.two, command) and None) for name, command in TRAFFIC],
+    Case("pair", "two processes at once", two_processes),
+    Case("pair", "loopback inside a VM", loopback),
+    Case("pair", "program killed in mid-traffic", program_killed),
+    Case("pair", "ibstat and sminfo", management),
+    Case("pair", "IPoIB ping", ipoib),
+    Case("pair", "rdma_cm (rping)", rdma_cm),
+    Case("pair", "driver unloaded and loaded again", driver_reload),
+    Case("faults", "reset while a peer writes", button_reset),
+    Case("faults", "orderly reboot", orderly_reboot),
+    Case("faults", "kill -9 while a peer writes", peer_killed),
+    Case("faults", "new VM on the killed one's port", killed_returns),
+    Case("faults", "daemon stops on SIGTERM", clean_stop, spoils=True),
+    Case("trapped", "ibv_devinfo ACTIVE in both", both_active),
+    Case("trapped", "pingpongs with trapped doorbells", small_traffic),
+    Case("trapped", "write_bw with trapped doorbells", lambda world: traffic(world.one, world.two, "ib_write_bw -F -s 65536 -n 500") and None),
+    Case("tenants", "same tenant", same_tenant),
+    Case("tenants", "other tenant", other_tenant),
+    Case("6.12", "device active", both_active),
+    Case("6.12", "loopback traffic", kernel_loopback),
+    Case("newest", "device active", both_active),
+    Case("newest", "loopback traffic", kernel_loopback),
+]
+
+
+class Runner:
+    """Runs cases in order, keeping the world of the current group."""
+
+    def __init__(self, build, logs):
+        self.build, self.logs = build, pathlib.Path(logs)
+        self.group = self.lab = self.world = None
+        self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+
+    def leave(self, failed=False):
+        """End the current world, keeping its logs if FAILED."""
+        if self.lab:
+            self.lab.close(failed)
+        self.group = self.lab = self.world = None
+
+    def enter(self, group):
+        if self.group == group:
+            return
+        self.leave()
+        try:
+            guest_image.get(OTHER_IMAGES.get(group, "stable"))
+        except pkgroot.Failure as error:
+            raise Skip(f"no guest image: {error}") from None
+        self.group = group
+        self.lab = Lab(self.build, logs=self.logs / re.sub(r"\W", "_", group), quiet=True)
+        self.world = GROUPS[group](self.lab)
+
+    def check_after(self, case):
+        """What no case may leave behind: a dead daemon, a bug in a guest's kernel."""
+        daemon = self.world.daemon
+        if not daemon.alive() and not case.spoils:
+            raise VmError(f"underpassd ended with status {daemon.process.returncode}\n{vmlib.tail(daemon.log)}")
+        faults = self.lab.kernel_faults()
+        if faults:
+            raise VmError("a guest's kernel hit a bug:\n" + "\n".join(faults))
+
+    def run(self, case):
+        started = time.monotonic()
+        try:
+            self.enter(case.group)
+            note = case.run(self.world)
+            self.check_after(case)
+            verdict, text = "PASS", note or ""
+        except Skip as reason:
+            verdict, text = "SKIP", str(reason)
+        except (VmError, pkgroot.Failure) as error:
+            verdict, text = "FAIL", str(error)
+        except Exception:  # a bug of a case must not end the run
+            verdict, text = "FAIL", traceback.format_exc()
+        self.counts[verdict] += 1
+        first, _, rest = text.partition("\n")
+        print(f"{verdict} {case.name} ({time.monotonic() - started:.1f} s){': ' + first if first else ''}", flush=True)
+        if verdict == "FAIL":
+            print("\n".join("    " + line for line in rest.splitlines()), flush=True)
+        if verdict == "FAIL" or case.spoils:
+            self.leave(failed=verdict == "FAIL")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--build", default=os.environ.get("UNDERPASS_BUILD") or vmlib.ROOT / "build", help="build folder with daemon/underpassd and cli/underpass")
+    parser.add_argument("--logs", help="where consoles and logs of failed cases go (default: BUILD/vm-logs)")
+    parser.add_argument("--only", default="", metavar="REGEX", help="run the cases whose name matches")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    args = parser.parse_args()
+    cases = [case for case in CASES if re.search(args.only, case.name)]
+    if args.list:
+        print("\n".join(case.name for case in cases))
+        return 0
+    if not (pathlib.Path(args.build) / "daemon/underpassd").exists():
+        raise pkgroot.Failure(f"{args.build} has no daemon/underpassd: build first, or name the build folder with --build")
+    print(f"VM tests: QEMU {vmlib.fetch_qemu.find()}, accelerator {vmlib.accelerator()}", flush=True)
+    runner = Runner(args.build, args.logs or pathlib.Path(args.build) / "vm-logs")
+    try:
+        for case in cases:
+            runner.run(case)
+    finally:
+        runner.leave()
+    print("{PASS} passed, {FAIL} failed, {SKIP} skipped".format(**runner.counts))
+    return 1 if runner.counts["FAIL"] or not runner.counts["PASS"] else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    pkgroot.main(main)

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Formatting and static checks of every C file; ends with totals. Usage: tools/lint.sh [BUILD]
+set -u
+cd "$(dirname "$0")/.." || exit 2
+build=${1:-build}
+passed=0 failed=0 skipped=0
+
+report() { # NAME STATUS
+	case $2 in
+	0) passed=$((passed + 1)); echo "PASS $1" ;;
+	skip) skipped=$((skipped + 1)); echo "SKIP $1: $3" ;;
+	*) failed=$((failed + 1)); echo "FAIL $1" ;;
+	esac
+}
+
+mapfile -t sources < <(git ls-files '*.c' '*.h')
+mapfile -t units < <(git ls-files 'vrdma/*.c' 'daemon/*.c' 'cli/*.c')
+
+if command -v clang-format >/dev/null; then
+	clang-format --dry-run --Werror "${sources[@]}"
+	report clang-format $?
+else
+	report clang-format skip "not installed"
+fi
+if command -v cppcheck >/dev/null; then
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro -Ivrdma -j 2 "${units[@]}"
+	report cppcheck $?
+else
+	report cppcheck skip "not installed"
+fi
+if command -v clang-tidy >/dev/null && [ -e "$build/compile_commands.json" ]; then
+	printf '%s\n' "${units[@]}" | xargs -P 2 -n 8 clang-tidy --quiet -p "$build" 2>/dev/null
+	report clang-tidy $?
+else
+	report clang-tidy skip "not installed, or no build"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
