@@ -138,6 +138,8 @@ static enum exit_code no_answer(struct client *c, int err)
 {
 	if (err == EAGAIN)
 		return fail(c, EXIT_NO_DAEMON, "the daemon on %s does not answer", c->dir);
+	if (c->answered)
+		return fail(c, EXIT_NO_DAEMON, "the daemon on %s has stopped", c->dir);
 	if (err)
 		return fail(c, EXIT_NO_DAEMON, "lost the daemon on %s: %s", c->dir, strerror(err));
 	return fail(c, EXIT_NO_DAEMON,
@@ -179,6 +181,7 @@ enum exit_code client_call(struct client *c, json_t *request, json_t **result)
 	line = read_line(c->fd, &len);
 	if (!line)
 		return no_answer(c, errno);
+	c->answered = true;
 	reply = json_loadb(line, len, 0, &why);
 	free(line);
 	*result = NULL;

@@ -16,6 +16,7 @@ enum exit_code {
 struct client {
 	const char *dir; /* outlives the client */
 	int fd;
+	bool answered;	 /* an earlier request */
 	char error[512]; /* why the last call failed, and what to do about it */
 };
 

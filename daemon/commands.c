@@ -107,8 +107,8 @@ static json_t *cmd_port_add(struct call *c)
 			doorbells);
 		return NULL;
 	}
-	s.name = (char *)name;
-	s.tenant = (char *)tenant;
+	s.name = name;
+	s.tenant = tenant;
 	if (up_daemon_port_add(c->daemon, &s, c->e) < 0)
 		return NULL;
 	up_daemon_tell_status(c->daemon);

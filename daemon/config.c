@@ -240,7 +240,7 @@ static void read_port_name(struct reader *r, const config_setting_t *cs, const s
 			 "'-', not 'control'",
 			 s, UP_NAME_MAX);
 	else
-		r->port.name = (char *)s;
+		r->port.name = s;
 }
 
 static void read_tenant(struct reader *r, const config_setting_t *cs, const struct item *item)
@@ -253,7 +253,7 @@ static void read_tenant(struct reader *r, const config_setting_t *cs, const stru
 			 "or '-'",
 			 s, UP_NAME_MAX);
 	else
-		r->port.tenant = (char *)s;
+		r->port.tenant = s;
 }
 
 static void read_guid(struct reader *r, const config_setting_t *cs, const struct item *item)

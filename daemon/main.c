@@ -40,7 +40,7 @@ static const struct argp_option option_table[] = {
 
 static void add_port(struct argp_state *state, struct options *o, const char *name)
 {
-	struct up_port_settings port = {.name = (char *)name, .where = (char *)"--port"};
+	struct up_port_settings port = {.name = name, .where = "--port"};
 
 	switch (up_settings_add_port(&o->settings, &port)) {
 	case 0:

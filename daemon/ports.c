@@ -49,6 +49,9 @@ static int open_device(struct up_daemon *d, struct up_daemon_port *p, struct up_
 		if (errno == EADDRINUSE)
 			return up_fail(e, "in-use", "%s: another program serves this socket",
 				       p->socket);
+		if (errno == EEXIST)
+			return up_fail(e, "in-use", "%s: something that is no socket is there",
+				       p->socket);
 		return up_fail(e, "failed", "%s: cannot create the device: %s", p->socket,
 			       strerror(errno));
 	}

@@ -27,9 +27,9 @@ void up_settings_init(struct up_settings *s)
 
 static void port_fini(struct up_port_settings *p)
 {
-	free(p->name);
-	free(p->tenant);
-	free(p->where);
+	free((char *)p->name);
+	free((char *)p->tenant);
+	free((char *)p->where);
 }
 
 void up_settings_fini(struct up_settings *s)

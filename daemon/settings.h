@@ -17,13 +17,13 @@ enum up_doorbells {
 	UP_DOORBELLS_TRAP,    /* every store to a UAR page is a message on the socket */
 };
 
-/* Owned strings throughout. */
+/* Strings in struct up_settings are owned by it; those of a function's argument are borrowed. */
 struct up_port_settings {
-	char *name;
-	char *tenant;
+	const char *name;
+	const char *tenant;
 	uint64_t guid; /* 0: derived */
 	enum up_doorbells doorbells;
-	char *where; /* "FILE:LINE" or "--port", for messages */
+	const char *where; /* "FILE:LINE" or "--port", for messages */
 };
 
 struct up_settings {

@@ -64,7 +64,9 @@ static const struct shadow *permitted(uint32_t key, const struct up_mr_use *use,
 	const struct shadow *s = find(key);
 	unsigned __int128 end = (unsigned __int128)addr + len, limit;
 
-	if (!s || !s->state.valid || s->state.pdn != use->pdn)
+	if (!s || !s->state.valid)
+		return NULL;
+	if (s->state.privileged ? !use->privileged : s->state.pdn != use->pdn)
 		return NULL;
 	if ((s->state.access | use->access) != s->state.access)
 		return NULL;
@@ -126,6 +128,7 @@ static int locate(uint32_t key, struct up_mr_use use, uint64_t addr, uint64_t *r
 		key = s->pieces[i].key;
 		addr = s->pieces[i].addr + pos;
 		use.access = write ? UP_ACCESS_LOCAL_WRITE : UP_ACCESS_LOCAL_READ;
+		use.privileged = false;
 	}
 }
 
@@ -189,7 +192,12 @@ static struct up_mr_use some_use(struct fuzz_input *in)
 
 	if (pick & 0x80)
 		access |= fuzz_u8(in) & 0x1fu;
-	return (struct up_mr_use){.pdn = pick >> 4 & 1, .qpn = pick >> 5 & 1, .access = access};
+	return (struct up_mr_use){
+		.pdn = pick >> 4 & 1,
+		.qpn = pick >> 5 & 1,
+		.access = access,
+		.privileged = pick >> 6 & 1,
+	};
 }
 
 /* Tells the region what the model says. */
@@ -204,6 +212,7 @@ static void apply(struct shadow *s)
 	mr->valid = s->state.valid;
 	mr->remote_inv = s->state.remote_inv;
 	mr->absolute = s->state.absolute;
+	mr->privileged = s->state.privileged;
 	mr->start = s->state.start;
 	mr->length = s->state.length;
 	mr->page_shift = s->state.page_shift;
@@ -220,7 +229,9 @@ static void change(struct shadow *s, struct fuzz_input *in)
 	s->state.valid = (flags & 0x18) != 0;
 	s->state.remote_inv = flags & 0x20;
 	s->state.absolute = (flags & 0xc0) == 0xc0;
-	s->state.access = fuzz_u8(in) & 0x1f;
+	s->state.access = fuzz_u8(in);
+	s->state.privileged = (s->state.access & 0xe0) == 0xe0;
+	s->state.access &= 0x1f;
 	s->state.start = some_address(in);
 	s->state.length = some_length(in);
 	s->state.page_shift = fuzz_u8(in);
@@ -232,7 +243,8 @@ static void change(struct shadow *s, struct fuzz_input *in)
 static void create(struct fuzz_input *in)
 {
 	struct shadow *s = m.mrs;
-	enum up_mr_kind kind = fuzz_u8(in) % 3;
+	uint8_t pick = fuzz_u8(in);
+	enum up_mr_kind kind = pick % 3;
 	uint32_t capacity = fuzz_u8(in) % (MAX_ENTRIES + 1);
 
 	while (s < m.mrs + MAX_MRS && s->mr)
@@ -240,7 +252,8 @@ static void create(struct fuzz_input *in)
 	if (s == m.mrs + MAX_MRS)
 		return;
 	memset(s, 0, sizeof(*s));
-	s->mr = up_mr_create(&m.hca, kind, capacity);
+	s->mr = pick & 0x80 ? up_mr_create_empty(&m.hca, kind, capacity)
+			    : up_mr_create(&m.hca, kind, capacity);
 	CHECK(s->mr && !s->mr->valid && s->mr->kind == kind && s->mr->capacity == capacity);
 	CHECK(up_mr_get(&m.hca, s->mr->key) == s->mr && !find(s->mr->key));
 	s->state = *s->mr;
@@ -267,6 +280,7 @@ static void fill(struct shadow *s, struct fuzz_input *in)
 
 	if (!s->mr || !s->state.capacity || s->state.kind == UP_MR_PHYS)
 		return;
+	CHECK(!up_mr_make_table(s->mr));
 	i %= s->state.capacity;
 	s->state.count = count % (s->state.capacity + 1);
 	apply(s);

@@ -333,26 +333,34 @@ static void collect(struct gs_vm *vm, struct gs_eq *eq)
 	}
 }
 
+static bool take_event(struct gs_cq *cq)
+{
+	bool found;
+
+	pthread_mutex_lock(&cq->vm->event_lock);
+	collect(cq->vm, cq->eq);
+	found = cq->events > 0;
+	if (found)
+		cq->events--;
+	pthread_mutex_unlock(&cq->vm->event_lock);
+	return found;
+}
+
 bool gs_cq_wait_event(struct gs_cq *cq, unsigned ms)
 {
 	uint64_t end = gs_now_ns() + ms * 1000000ull;
 
-	for (;;) {
-		uint64_t now;
-		bool found;
+	while (!take_event(cq)) {
+		uint64_t now = gs_now_ns();
+		unsigned left = now < end ? (unsigned)((end - now) / 1000000u) + 1 : 0;
 
-		pthread_mutex_lock(&cq->vm->event_lock);
-		collect(cq->vm, cq->eq);
-		found = cq->events > 0;
-		if (found)
-			cq->events--;
-		pthread_mutex_unlock(&cq->vm->event_lock);
-		if (found)
-			return true;
-		now = gs_now_ns();
-		if (now >= end || !gs_eq_sleep(cq->eq, (unsigned)((end - now) / 1000000u) + 1))
-			return false;
+		if (left && gs_eq_sleep(cq->eq, left))
+			continue;
+		if (take_event(cq))
+			gs_fail("CQ %#x: an event without an interrupt", cq->cqn);
+		return false;
 	}
+	return true;
 }
 
 /* ---- changes ---- */

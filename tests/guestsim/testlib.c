@@ -26,6 +26,8 @@ void tl_init(void)
 	main_thread = pthread_self();
 	gs_fail_handler = fail_test;
 	signal(SIGPIPE, SIG_IGN);
+	/* A test by name, with * and ? as wild cards. */
+	cmocka_set_test_filter(getenv("GS_TEST"));
 }
 
 int tl_start(void **state)

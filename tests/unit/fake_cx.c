@@ -47,7 +47,7 @@ int fake_setup(void **state)
 		dev->vectors[i] = i < FAKE_VECTORS ? eventfd(0, EFD_NONBLOCK) : -1;
 	return up_mem_add(&dev->hca.mem, FAKE_GPA, FAKE_RAM, fake.ram, true) ||
 	       up_table_init(&dev->hca.mrs, 64, 1) || up_table_init(&dev->hca.qps, 256, 2) ||
-	       up_table_init(&dev->pds, 64, 1) || cx_uar_init(dev);
+	       cx_uar_init(dev);
 }
 
 int fake_teardown(void **state)
@@ -64,7 +64,6 @@ int fake_teardown(void **state)
 	for (unsigned i = 0; i < FAKE_VECTORS; i++)
 		close(dev->vectors[i]);
 	cx_uar_fini(dev);
-	up_table_fini(&dev->pds);
 	up_table_fini(&dev->hca.qps);
 	up_table_fini(&dev->hca.mrs);
 	up_mem_fini(&dev->hca.mem);

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -489,8 +490,7 @@ static uint64_t clock_ns(void)
 static uint32_t guest_take_all(uint32_t taken)
 {
 	for (;;) {
-		const uint8_t *op_own =
-			fake_at(&cq->buf, (taken & 255) * 64ull + offsetof(struct cx_cqe64, op_own));
+		const uint8_t *op_own = fake_at(&cq->buf, (taken & 255) * 64ull + 63);
 		uint8_t v = __atomic_load_n(op_own, __ATOMIC_ACQUIRE);
 
 		if (v >> 4 == CX_CQE_INVALID || (v & 1) != (taken >> 8 & 1))
@@ -504,8 +504,7 @@ static uint32_t guest_take_all(uint32_t taken)
 static uint32_t guest_take_events(uint32_t events)
 {
 	for (;;) {
-		const uint8_t *owner =
-			fake_at(&eq->buf, (events & 1023) * 64ull + offsetof(struct cx_eqe, owner));
+		const uint8_t *owner = fake_at(&eq->buf, (events & 1023) * 64ull + 63);
 
 		if (__atomic_load_n(owner, __ATOMIC_ACQUIRE) != (events >> 10 & 1))
 			return events;
@@ -536,6 +535,28 @@ static void *guest_main(void *arg)
 	return NULL;
 }
 
+static uint32_t guest_index(void)
+{
+	return up_fetch_be32(&cq->dbr[CX_DBR_CQ_CI]);
+}
+
+/* One message at most, now and then. True once all are sent. */
+static bool send_some(uint32_t *sent, uint64_t *seed)
+{
+	if (*sent < MESSAGES && *sent - guest_index() < 200 && unit_random(seed) % 4 == 0) {
+		complete();
+		++*sent;
+	}
+	return *sent == MESSAGES;
+}
+
+static void watch_once(void)
+{
+	uint64_t due = UINT64_MAX;
+
+	cx_cq_watch(&fake.dev, clock_ns(), &due);
+}
+
 static void sleeping_guest_is_always_woken(void **state)
 {
 	bool woken = true;
@@ -545,17 +566,41 @@ static void sleeping_guest_is_always_woken(void **state)
 
 	arm(0, 0, false);
 	assert_int_equal(pthread_create(&thread, NULL, guest_main, &woken), 0);
-	while (up_fetch_be32(&cq->dbr[CX_DBR_CQ_CI]) != MESSAGES) {
-		uint32_t taken = up_fetch_be32(&cq->dbr[CX_DBR_CQ_CI]);
-		uint64_t due = UINT64_MAX;
-
-		if (sent < MESSAGES && sent - taken < 200 && unit_random(&seed) % 4 == 0) {
-			complete();
-			sent++;
-		}
-		cx_cq_watch(&fake.dev, clock_ns(), &due);
+	while (guest_index() != MESSAGES) {
+		send_some(&sent, &seed);
+		watch_once();
 	}
 	pthread_join(thread, NULL);
+	assert_true(woken);
+}
+
+static void *sender_main(void *arg)
+{
+	uint32_t sent = 0;
+	uint64_t seed = 5;
+
+	while (!send_some(&sent, &seed))
+		sched_yield();
+	return NULL;
+}
+
+/* Completions of another worker than the one that watches. */
+static void queue_completed_by_another_worker(void **state)
+{
+	bool woken = true;
+	pthread_t guest, sender;
+
+	up_multi_worker = true;
+	arm(0, 0, false);
+	assert_int_equal(pthread_create(&guest, NULL, guest_main, &woken), 0);
+	assert_int_equal(pthread_create(&sender, NULL, sender_main, NULL), 0);
+	while (guest_index() != MESSAGES) {
+		watch_once();
+		sched_yield();
+	}
+	pthread_join(sender, NULL);
+	pthread_join(guest, NULL);
+	up_multi_worker = false;
 	assert_true(woken);
 }
 
@@ -586,6 +631,7 @@ int main(void)
 		TEST(more_queues_than_one_round_looks_at),
 		TEST(no_wakeup_is_lost),
 		TEST(sleeping_guest_is_always_woken),
+		TEST(queue_completed_by_another_worker),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,8 +115,8 @@ static void every_qp_event_has_its_type(void **state)
 		enum up_event event;
 		uint8_t type;
 	} table[] = {
-		{UP_EV_COMM_EST, 0x02},  {UP_EV_SQ_DRAINED, 0x03}, {UP_EV_LAST_WQE, 0x13},
-		{UP_EV_QP_FATAL, 0x05},  {UP_EV_QP_REQUEST, 0x10}, {UP_EV_QP_ACCESS, 0x11},
+		{UP_EV_COMM_EST, 0x02}, {UP_EV_SQ_DRAINED, 0x03}, {UP_EV_LAST_WQE, 0x13},
+		{UP_EV_QP_FATAL, 0x05}, {UP_EV_QP_REQUEST, 0x10}, {UP_EV_QP_ACCESS, 0x11},
 	};
 	struct cx_eq *eq = ask_for_all();
 	struct up_qp qp = {.hca = &fake.dev.hca, .qpn = QPN};

@@ -187,11 +187,11 @@ static void sweep_skips_what_needs_no_kick(void **state)
 
 	post(qp, 1);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(idle); i++) {
-		qp->base.state = idle[i];
+		qp->base.state = (uint8_t)idle[i];
 		assert_int_equal(poll_at(now), 0);
 	}
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(swept); i++) {
-		qp->base.state = swept[i];
+		qp->base.state = (uint8_t)swept[i];
 		assert_int_equal(poll_at(now), 1);
 	}
 	qp->base.heap_index = 0;

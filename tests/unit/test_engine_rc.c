@@ -145,6 +145,21 @@ static void atomics_apply(void **state)
 	fake_wc(p->ha);
 }
 
+/* Less than a word may be left of a turn's bytes. */
+static void atomic_is_applied_once_in_a_short_turn(void **state)
+{
+	struct pair *p = *state;
+	struct up_budget budget = {.messages = 2, .bytes = 3};
+	uint64_t word = 0;
+
+	post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64)->swap_add = 1;
+	up_qp_run(fake_exec, &p->a->base, 1, &budget);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	memcpy(&word, p->hb->ram + 64, sizeof(word));
+	assert_int_equal(word, 1);
+}
+
 /* Both ends' statuses and states after a refused request. */
 static void expect_refusal(struct pair *p, enum up_wc_status status, enum up_event event)
 {
@@ -293,6 +308,21 @@ static void silent_peer_is_a_retry_error(void **state)
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_RETRY_EXC_ERR);
 }
 
+/* A guest can change its QPs as often as it likes, until a narrow count comes round. */
+static void route_is_never_taken_for_a_later_one(void **state)
+{
+	struct pair *p = *state;
+
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_run(p->a);
+	fake_wc(p->ha);
+	fake_qp_destroy(p->b);
+	up_route_epoch += UINT32_MAX;
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
+	p->b = fake_qp_create(p->hb, UP_QP_RC, NULL);
+}
+
 static void reset_in_mid_message_breaks_it(void **state)
 {
 	struct pair *p = *state;
@@ -433,6 +463,25 @@ static void uc_drops_what_the_key_forbids(void **state)
 	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
 }
 
+/* The key covers all addresses, but there is no memory: only the copy finds out. */
+static void uc_completes_no_receive_when_the_copy_fails(void **state)
+{
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, 100);
+	post_remote(p, UP_OP_WRITE_IMM, 0, 64, FAKE_RAM);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+	/* The next message finds the receive. */
+	post_remote(p, UP_OP_WRITE_IMM, 0, 64, 4096)->imm = 0xabcd;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).imm, 0xabcd);
+	assert_memory_equal(p->hb->ram + 4096, p->ha->ram, 64);
+}
+
 static void uc_cannot_read(void **state)
 {
 	struct pair *p = *state;
@@ -452,6 +501,7 @@ int main(void)
 		RC(large_write_takes_turns),
 		RC(read_fetches),
 		RC(atomics_apply),
+		RC(atomic_is_applied_once_in_a_short_turn),
 		RC(bad_rkey_is_an_access_error),
 		RC(wrapping_range_is_an_access_error),
 		RC(missing_right_is_an_access_error),
@@ -464,6 +514,7 @@ int main(void)
 		RC(rnr_is_retried_then_reported),
 		RC(rnr_ends_when_a_receive_is_posted),
 		RC(silent_peer_is_a_retry_error),
+		RC(route_is_never_taken_for_a_later_one),
 		RC(reset_in_mid_message_breaks_it),
 		RC(error_flushes_both_queues),
 		RC(malformed_request_is_reported),
@@ -474,6 +525,7 @@ int main(void)
 		RC(stranger_is_not_answered),
 		UC(uc_drops_what_finds_no_receive),
 		UC(uc_drops_what_the_key_forbids),
+		UC(uc_completes_no_receive_when_the_copy_fails),
 		UC(uc_cannot_read),
 	};
 

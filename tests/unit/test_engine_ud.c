@@ -73,6 +73,24 @@ static void data_follows_the_header_space(void **state)
 	assert_int_equal(p->hb->ram[540], 0);
 }
 
+/* The key covers all addresses, but there is no memory: nothing is delivered of such a message. */
+static void nothing_arrives_when_the_source_is_no_memory(void **state)
+{
+	struct pair *p = *state;
+	struct up_send_wr *wr;
+
+	fake_recv(p->b, 0, 1000);
+	wr = post(p, 500);
+	wr->nsge = 2;
+	wr->sge[0].len = 250;
+	wr->sge[1] = (struct up_sge){.addr = FAKE_GPA + FAKE_RAM, .len = 250, .key = wr->sge[0].key};
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_PROT_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(p->b->rq_taken, 0);
+	assert_int_equal(p->hb->ram[40], 0);
+}
+
 static void global_header_is_written(void **state)
 {
 	struct pair *p = *state;
@@ -191,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(data_follows_the_header_space),
+		T(nothing_arrives_when_the_source_is_no_memory),
 		T(global_header_is_written),
 		T(wrong_qkey_is_dropped),
 		T(controlled_qkey_sends_the_own_one),

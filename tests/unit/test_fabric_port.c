@@ -233,7 +233,7 @@ static void only_active_ports_are_reached(void **state)
 	struct up_fabric *f = create_fabric(1);
 	struct up_port *a = add(f, "a", "t"), *b = add(f, "b", "t");
 	struct up_hca ha, hb;
-	uint32_t epoch;
+	uint64_t epoch;
 
 	attach(a, &ha);
 	assert_null(to_lid(&ha, b->lid));

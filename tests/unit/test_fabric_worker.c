@@ -158,12 +158,17 @@ static void post(struct lane *lane, enum up_opcode op, uint64_t off, uint32_t le
 	fake_submit(lane->qp);
 }
 
-static void finish(struct lane *lane, unsigned completions)
+static void await(struct lane *lane, unsigned completions)
 {
-	up_fabric_kick(&lane->qp->base);
 	while (completions--)
 		while (sem_wait(&lane->done))
 			;
+}
+
+static void finish(struct lane *lane, unsigned completions)
+{
+	up_fabric_kick(&lane->qp->base);
+	await(lane, completions);
 }
 
 static unsigned count_ok(const struct lane *lane)
@@ -206,6 +211,49 @@ static void spin(uint64_t ns)
 		now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 		end = end ? end : now + ns;
 	} while (now < end);
+}
+
+/*
+ * The linker sends the workers' calls of pthread_mutex_unlock() here (meson.build): a worker that
+ * gives up its turn to go to sleep is held until a kick has come.
+ */
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+
+static struct {
+	struct up_worker *worker; /* whose sleep is to be disturbed, once; atomic */
+	sem_t falls_asleep, kicked;
+} nap;
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	struct up_worker *w = __atomic_load_n(&nap.worker, __ATOMIC_ACQUIRE);
+	int err = __real_pthread_mutex_unlock(mutex);
+
+	if (w && mutex == &w->turn && pthread_equal(w->thread, pthread_self())) {
+		__atomic_store_n(&nap.worker, NULL, __ATOMIC_RELAXED);
+		sem_post(&nap.falls_asleep);
+		sem_wait(&nap.kicked);
+	}
+	return err;
+}
+
+static void kick_finds_a_worker_that_falls_asleep(void **state)
+{
+	struct lane *lane = new_lane(0, 1);
+
+	sem_init(&nap.falls_asleep, 0, 0);
+	sem_init(&nap.kicked, 0, 0);
+	for (unsigned i = 0; i < 100; i++) {
+		__atomic_store_n(&nap.worker, t.port[0]->worker, __ATOMIC_RELEASE);
+		up_worker_wake(t.port[0]->worker);
+		sem_wait(&nap.falls_asleep);
+		post(lane, UP_OP_WRITE, 0, 8, 0);
+		up_fabric_kick(&lane->qp->base);
+		sem_post(&nap.kicked);
+		await(lane, 1);
+	}
+	assert_int_equal(count_ok(lane), 100);
 }
 
 /* Kicks after pauses of all lengths around that after which a worker goes to sleep. */
@@ -361,8 +409,7 @@ static void waiting_queues_wake_in_order(void **state)
 		fake_recv(t.lane[i].peer, 4096, 8);
 	/* Nobody kicks them: a receive rings no doorbell. */
 	for (unsigned i = 0; i < t.lanes; i++)
-		while (sem_wait(&t.lane[i].done))
-			;
+		await(&t.lane[i], 1);
 	for (unsigned i = 0; i < t.lanes; i++)
 		assert_int_equal(count_ok(&t.lane[i]), 1);
 	assert_int_equal(waits.early, 0);
@@ -560,6 +607,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(heap_keeps_the_earliest_on_top),
+		ONE(kick_finds_a_worker_that_falls_asleep),
 		ONE(kicks_are_never_lost),
 		ONE(long_messages_share_with_short_ones),
 		ONE(many_messages_share_with_few),

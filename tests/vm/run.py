@@ -327,6 +327,7 @@ class Runner:
     def __init__(self, build, logs):
         self.build, self.logs = build, pathlib.Path(logs)
         self.group = self.lab = self.world = None
+        self.hopeless = {}  # group: why its VMs did not come up, each time
         self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 
     def leave(self, failed=False):
@@ -343,9 +344,15 @@ class Runner:
             guest_image.get(OTHER_IMAGES.get(group, "stable"))
         except pkgroot.Failure as error:
             raise Skip(f"no guest image: {error}") from None
+        if len(self.hopeless.get(group, [])) > 1:
+            raise VmError(f"not tried: the group's VMs did not come up twice ({self.hopeless[group][0]})")
         self.group = group
         self.lab = Lab(self.build, logs=self.logs / re.sub(r"\W", "_", group), quiet=True)
-        self.world = GROUPS[group](self.lab)
+        try:
+            self.world = GROUPS[group](self.lab)
+        except VmError as error:
+            self.hopeless.setdefault(group, []).append(str(error).split("\n", maxsplit=1)[0])
+            raise
 
     def check_after(self, case):
         """What no case may leave behind: a dead daemon, a bug in a guest's kernel."""

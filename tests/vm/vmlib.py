@@ -422,11 +422,15 @@ class Vm:
         return job.wait(seconds), job.output
 
     def load_rdma(self, seconds=BOOT_SECONDS, device="mlx5_0"):
-        """Load the stock drivers and wait until DEVICE's port is active."""
-        active = f"for m in {RDMA_MODULES}; do modprobe $m || exit 1; done; until grep -qs ACTIVE /sys/class/infiniband/{device}/ports/1/state; do usleep 20000; done"
-        job = self.spawn(active)
+        """Load the stock drivers and wait until DEVICE's port is active; at once an error where the driver refuses it."""
+        script = f"""
+            for m in {RDMA_MODULES}; do modprobe $m || exit 1; done
+            until grep -qs ACTIVE /sys/class/infiniband/{device}/ports/1/state; do
+                ls /sys/bus/pci/drivers/mlx5_core | grep -q : || {{ echo 'mlx5_core did not accept the device'; exit 1; }}
+                usleep 20000
+            done"""
         try:
-            job.check(seconds)
+            self.spawn(script).check(seconds)
         except VmError as error:
             raise VmError(f"{error}\n{self.dmesg()}") from None
         return self

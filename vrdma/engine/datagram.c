@@ -85,7 +85,6 @@ static bool place(struct delivery *d, struct up_qp *to, const struct up_recv_wr 
 	struct up_mr_use dst_use = up_local_use(to, true);
 	struct up_cursor dst, src;
 	uint8_t grh[UP_GRH_BYTES];
-	enum up_transfer result;
 
 	if (to->srq)
 		dst_use.pdn = to->srq->pdn;
@@ -100,9 +99,7 @@ static bool place(struct delivery *d, struct up_qp *to, const struct up_recv_wr 
 	}
 	up_cursor_request(&src, d->from, wr, false, 0);
 	up_cursor_sges(&dst, to->hca, &dst_use, rwr->sge, rwr->nsge, UP_GRH_BYTES);
-	result = up_transfer_all(d->x, &dst, &src, wr->length);
-	d->local_fault = result == UP_TRANSFER_SRC;
-	return result != UP_TRANSFER_DST;
+	return up_transfer_all(d->x, &dst, &src, wr->length) == UP_TRANSFER_OK;
 }
 
 static void fail(struct up_qp *to, const struct up_wc *wc)
@@ -148,6 +145,20 @@ static void deliver_locked(struct delivery *d, struct up_qp *to)
 	}
 }
 
+/*
+ * Keys were checked, but memory may be missing, or a key in a list be another's. That must show
+ * before a receive is taken: the receiver's completion comes with all of the data or not at all.
+ */
+static bool source_is_there(struct delivery *d)
+{
+	struct up_cursor src;
+
+	up_cursor_request(&src, d->from, d->wr, false, 0);
+	if (up_cursor_probe(src, d->wr->length))
+		d->local_fault = true;
+	return !d->local_fault;
+}
+
 /* struct up_net_ops.multicast calls this for each member. */
 static void deliver(struct up_qp *to, void *arg)
 {
@@ -160,7 +171,7 @@ static void deliver(struct up_qp *to, void *arg)
 	if (a != b)
 		up_rwlock_read(a < b ? &b->mr_lock : &a->mr_lock);
 	up_lock_take(&to->resp_lock);
-	if (accepts(d, to)) {
+	if (accepts(d, to) && source_is_there(d)) {
 		if (!to->resp.established && up_qp_state_get(to) == UP_QPS_RTR)
 			up_raise_qp(to, UP_EV_COMM_EST);
 		to->resp.established = true;

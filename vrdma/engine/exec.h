@@ -60,6 +60,9 @@ enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up
 enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 				 uint64_t n);
 
+/* 0, or the error that copying the next n bytes of the list would end with. */
+int up_cursor_probe(struct up_cursor c, uint64_t n);
+
 /* 0, or -EACCES when the request's own list may not be used so. */
 int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write);
 

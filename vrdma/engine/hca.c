@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-uint32_t up_route_epoch = 1;
+uint64_t up_route_epoch = 1;
 
 /* Numbers 0 and 1 are the special QPs; low key indexes stay free so that a zero key is none. */
 #define FIRST_QPN 0x40

@@ -92,6 +92,6 @@ void up_hca_fini(struct up_hca *hca);
  * Counts changes after which a cached peer may be wrong: a QP or HCA came, went or was moved.
  * Advanced with the world stopped.
  */
-extern uint32_t up_route_epoch;
+extern uint64_t up_route_epoch; /* of 64 bits: a guest could make fewer wrap */
 
 #endif

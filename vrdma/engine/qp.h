@@ -79,7 +79,7 @@ struct up_qp {
 	bool broken;	       /* the responder was reset meanwhile: nobody will answer */
 	uint32_t peer_session;
 	struct up_qp *peer; /* cached route, good while peer_epoch == fabric epoch */
-	uint32_t peer_epoch;
+	uint64_t peer_epoch;
 	enum up_wait wait;
 	uint64_t wait_since; /* ns, CLOCK_MONOTONIC */
 	uint64_t wait_until; /* when the timer of this try expires */

@@ -321,7 +321,10 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 		res.ack = UP_ACK_NONE;
 		return res;
 	}
-	n = len - qp->done < *bytes ? len - qp->done : *bytes;
+	n = len - qp->done;
+	/* An atomic is one step, whatever is left of the turn. */
+	if (n > *bytes && !up_op_is_atomic(wr->op))
+		n = *bytes;
 	x->cost = 0;
 	res.ack = up_responder_move(x, peer, qp, wr, qp->done, &n, &local_fault);
 	if (local_fault) {

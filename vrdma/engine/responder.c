@@ -119,8 +119,12 @@ static enum up_ack refuse(const struct up_qp *resp, enum up_ack nak)
 static enum up_ack nak_request(struct up_exec *x, struct up_qp *resp, enum up_event event,
 			       enum up_ack nak)
 {
-	if (resp->type == UP_QP_UC)
+	if (resp->type == UP_QP_UC) {
+		/* Dropped; a receive that it took is for the next message. */
+		up_responder_park(x, resp);
+		resp->resp.busy = false;
 		return UP_ACK_OK;
+	}
 	fail_receive(x, resp, UP_WC_WR_FLUSH_ERR);
 	up_raise_qp(resp, event);
 	return nak;

@@ -80,6 +80,21 @@ static void cursor_skip(struct up_cursor *c, uint64_t n)
 		c->flat += n;
 }
 
+int up_cursor_probe(struct up_cursor c, uint64_t n)
+{
+	struct up_span span;
+	int err = 0;
+
+	while (n && !err) {
+		err = cursor_peek(&c, n, &span);
+		if (!err) {
+			cursor_skip(&c, span.len);
+			n -= span.len;
+		}
+	}
+	return err;
+}
+
 enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 			     uint64_t *n, uint64_t total)
 {

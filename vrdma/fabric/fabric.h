@@ -29,6 +29,7 @@ struct up_fabric_config {
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
 	uint32_t deep_sleep_us; /* and after a second without work */
 	uint32_t quantum_bytes; /* what a QP may copy in one turn */
+	int nice;		/* of the workers: negative where the daemon may */
 	int first_cpu;		/* worker i is pinned to CPU first_cpu + i; -1: not pinned */
 };
 
@@ -38,6 +39,7 @@ struct up_fabric_config {
 				   .idle_sleep_us = 50,                                            \
 				   .deep_sleep_us = 1000,                                          \
 				   .quantum_bytes = 128 * 1024,                                    \
+				   .nice = -10,                                                    \
 				   .first_cpu = -1})
 
 /* The LID of the subnet manager, which is the fabric itself; ports have the ones above. */

@@ -13,12 +13,17 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <time.h>
 
 #define USEC 1000ull
+#define MSEC 1000000ull
 #define SEC 1000000000ull
 
 /* How long a QP's doorbell record is read in every round after its last work. */
@@ -180,6 +185,34 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 	return worked;
 }
 
+/*
+ * Runnable threads of the machine, from the fourth field of /proc/loadavg, at most every 10 ms.
+ * Where they are more than the CPUs, a spinning worker takes its time from a guest, perhaps from
+ * the very one that it waits for.
+ */
+static bool is_crowded(struct up_worker *w, uint64_t now)
+{
+	char text[64];
+	unsigned running;
+	ssize_t n;
+
+	if (now < w->load_next)
+		return w->crowded;
+	w->load_next = now + 10 * MSEC;
+	n = pread(w->load_fd, text, sizeof(text) - 1, 0);
+	if (n > 0) {
+		text[n] = '\0';
+		if (sscanf(text, "%*s %*s %*s %u", &running) == 1)
+			w->crowded = running > w->cpus;
+	}
+	return w->crowded;
+}
+
+static bool may_spin(struct up_worker *w, uint64_t now, uint64_t idle)
+{
+	return idle < w->fabric->cfg.spin_us * USEC && !is_crowded(w, now);
+}
+
 /* Longer the longer there was nothing to do; the configuration sets both ends. */
 static uint64_t idle_time(const struct up_fabric_config *cfg, uint64_t idle)
 {
@@ -217,6 +250,26 @@ static void yield_turn(struct up_worker *w)
 	pthread_mutex_lock(&w->turn);
 }
 
+/*
+ * Guests and workers share the cores. A worker runs for microseconds and must run soon, so it asks
+ * for a short slice (honoured from Linux 6.12 on) and, where it may, for weight.
+ */
+static void ask_for_priority(const struct up_fabric_config *cfg)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = {.size = sizeof(attr), .nice = cfg->nice, .runtime = 100 * USEC};
+
+	if (syscall(SYS_sched_setattr, 0, &attr, 0)) {
+		attr.nice = 0;
+		syscall(SYS_sched_setattr, 0, &attr, 0);
+	}
+}
+
 static void *worker_main(void *arg)
 {
 	struct up_worker *w = arg;
@@ -226,6 +279,7 @@ static void *worker_main(void *arg)
 	self = w;
 	/* The kernel's default slack of 50 us would double the shortest sleeps. */
 	prctl(PR_SET_TIMERSLACK, 1000);
+	ask_for_priority(cfg);
 	pthread_mutex_lock(&w->turn);
 	while (!atomic_load_explicit(&w->quit, memory_order_relaxed)) {
 		uint64_t due = UINT64_MAX, until, end;
@@ -235,7 +289,7 @@ static void *worker_main(void *arg)
 			end = now_ns();
 			up_stat_add(&w->stats.busy_ns, end - now);
 			now = end;
-		} else if (now - last_work < cfg->spin_us * USEC || due <= now) {
+		} else if (may_spin(w, now, now - last_work) || due <= now) {
 			relax();
 			now = now_ns();
 		} else {
@@ -270,6 +324,8 @@ static int worker_init(struct up_worker *w)
 	pthread_mutex_init(&w->turn, NULL);
 	pthread_mutex_init(&w->inbox_lock, NULL);
 	sem_init(&w->wake, 0, 0);
+	w->load_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	w->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	up_list_init(&w->inbox);
 	up_list_init(&w->ports);
 	return 0;
@@ -313,6 +369,8 @@ static void worker_destroy(struct up_worker *w)
 		pthread_join(w->thread, NULL);
 	}
 	sem_destroy(&w->wake);
+	if (w->load_fd >= 0)
+		close(w->load_fd);
 	pthread_mutex_destroy(&w->inbox_lock);
 	pthread_mutex_destroy(&w->turn);
 	up_heap_fini(&w->waiting);

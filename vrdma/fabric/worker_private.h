@@ -37,6 +37,10 @@ struct up_worker {
 	sem_t wake;
 
 	struct up_exec *exec;
+	int load_fd; /* /proc/loadavg */
+	unsigned cpus;
+	bool crowded;
+	uint64_t load_next;
 	struct up_list ports; /* struct up_fabric_port.on_worker */
 	struct up_heap waiting;
 

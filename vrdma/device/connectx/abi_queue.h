@@ -20,10 +20,10 @@
 
 /* Doorbell records: words of 32 bits. MLX5_RCV_DBR, MLX5_SND_DBR; set_ci_db, arm_db. */
 enum cx_dbr {
-	CX_DBR_RECV = 0,    /* QP: receives posted, low 16 bits. SRQ: the only word */
-	CX_DBR_SEND = 1,    /* QP: send blocks posted, low 16 bits */
-	CX_DBR_CQ_CI = 0,   /* CQ: entries consumed, low 24 bits */
-	CX_DBR_CQ_ARM = 1,  /* CQ: CX_ARM_* */
+	CX_DBR_RECV = 0,   /* QP: receives posted, low 16 bits. SRQ: the only word */
+	CX_DBR_SEND = 1,   /* QP: send blocks posted, low 16 bits */
+	CX_DBR_CQ_CI = 0,  /* CQ: entries consumed, low 24 bits */
+	CX_DBR_CQ_ARM = 1, /* CQ: CX_ARM_* */
 };
 
 /* CQ arm record, struct mlx5_core_cq.arm_db: sequence << 28 | command | consumer index. */
@@ -35,8 +35,8 @@ enum cx_dbr {
 
 /* UAR page, 4096 bytes. MLX5_CQ_DOORBELL, MLX5_EQ_DOORBEL_OFFSET, MLX5_BF_OFFSET. */
 #define CX_UAR_PAGE_SIZE 4096u
-#define CX_UAR_CQ_ARM 0x20u     /* arm record, then CQ number */
-#define CX_UAR_EQ_ARM 0x40u     /* EQ number << 24 | consumer index; at + 8 without arming */
+#define CX_UAR_CQ_ARM 0x20u	/* arm record, then CQ number */
+#define CX_UAR_EQ_ARM 0x40u	/* EQ number << 24 | consumer index; at + 8 without arming */
 #define CX_UAR_BF_OFFSET 0x800u /* first 8 bytes of a WQE, at one of CX_UAR_BF_COUNT places */
 #define CX_UAR_BF_STRIDE 0x100u
 #define CX_UAR_BF_COUNT 4u
@@ -70,11 +70,11 @@ enum cx_opcode {
 /* struct mlx5_wqe_ctrl_seg */
 struct cx_wqe_ctrl {
 	uint32_t opmod_idx_opcode; /* opmod << 24 | WQE index << 8 | opcode */
-	uint32_t qpn_ds;           /* QP number << 8 | segments of 16 bytes, this one included */
+	uint32_t qpn_ds;	   /* QP number << 8 | segments of 16 bytes, this one included */
 	uint8_t signature;
 	uint8_t reserved[2];
 	uint8_t fm_ce_se; /* CX_CTRL_* */
-	uint32_t imm;     /* immediate data as is; key to invalidate; umr_mkey */
+	uint32_t imm;	  /* immediate data as is; key to invalidate; umr_mkey */
 } CX_PACKED;
 CX_SIZE(cx_wqe_ctrl, 16);
 CX_AT(cx_wqe_ctrl, fm_ce_se, 11);
@@ -83,13 +83,13 @@ CX_AT(cx_wqe_ctrl, imm, 12);
 #define CX_CTRL_DS_MASK 0x3fu
 #define CX_CTRL_QPN_SHIFT 8
 #define CX_CTRL_SOLICITED 0x02u
-#define CX_CTRL_CE_MASK 0x0cu      /* MLX5_WQE_CTRL_CQ_UPDATE is 2 << 2 */
-#define CX_CTRL_CE_CQE 0x08u       /* report the completion; 0 only errors */
-#define CX_CTRL_CE_CQE_EQE 0x0cu   /* MLX5_WQE_CTRL_CQ_UPDATE_AND_EQE */
-#define CX_CTRL_FENCE_MASK 0xe0u   /* MLX5_FENCE_MODE_* */
+#define CX_CTRL_CE_MASK 0x0cu	 /* MLX5_WQE_CTRL_CQ_UPDATE is 2 << 2 */
+#define CX_CTRL_CE_CQE 0x08u	 /* report the completion; 0 only errors */
+#define CX_CTRL_CE_CQE_EQE 0x0cu /* MLX5_WQE_CTRL_CQ_UPDATE_AND_EQE */
+#define CX_CTRL_FENCE_MASK 0xe0u /* MLX5_FENCE_MODE_* */
 #define CX_CTRL_FENCE_NONE 0x00u
-#define CX_CTRL_FENCE_SMALL 0x20u  /* after local operations before it */
-#define CX_CTRL_FENCE_FENCE 0x40u  /* after reads and atomics before it */
+#define CX_CTRL_FENCE_SMALL 0x20u /* after local operations before it */
+#define CX_CTRL_FENCE_FENCE 0x40u /* after reads and atomics before it */
 #define CX_CTRL_FENCE_STRONG 0x60u
 #define CX_CTRL_FENCE_SMALL_FENCE 0x80u /* both; what rdma-core sets */
 
@@ -143,7 +143,7 @@ CX_SIZE(cx_wqe_masked_atomic32, 16);
 struct cx_wqe_av {
 	uint32_t qkey;
 	uint32_t reserved;
-	uint32_t dqp;         /* CX_AV_EXTENDED | QP number */
+	uint32_t dqp;	      /* CX_AV_EXTENDED | QP number */
 	uint8_t stat_rate_sl; /* rate << 4 | service level */
 	uint8_t fl_mlid;      /* force loopback << 7 | path bits of the source LID */
 	uint16_t rlid;
@@ -204,8 +204,8 @@ struct cx_wqe_umr_ctrl {
 	uint8_t flags; /* CX_UMR_* */
 	uint8_t reserved0[3];
 	uint16_t xlt_octowords; /* entries to write, in 16 bytes */
-	uint16_t xlt_offset;    /* where, in 16 bytes; bsf_octowords without TRANSLATION_OFFSET */
-	uint64_t mkey_mask;     /* CX_MKEY_MASK_*: the fields of the mkey segment that count */
+	uint16_t xlt_offset;	/* where, in 16 bytes; bsf_octowords without TRANSLATION_OFFSET */
+	uint64_t mkey_mask;	/* CX_MKEY_MASK_*: the fields of the mkey segment that count */
 	uint32_t xlt_offset_47_16;
 	uint8_t reserved1[28];
 } CX_PACKED;
@@ -217,7 +217,7 @@ CX_AT(cx_wqe_umr_ctrl, xlt_offset_47_16, 16);
 #define CX_UMR_CHECK_QPN 0x08u
 #define CX_UMR_TRANSLATION_OFFSET 0x10u
 #define CX_UMR_CHECK_NOT_FREE 0x20u /* as the kernel names it: fails unless the key is free */
-#define CX_UMR_CHECK_FREE 0x40u     /* fails if the key is free */
+#define CX_UMR_CHECK_FREE 0x40u	    /* fails if the key is free */
 #define CX_UMR_INLINE 0x80u
 
 /* MLX5_MKEY_MASK_* */
@@ -263,7 +263,7 @@ CX_AT(cx_mkey_seg, start_addr, 16);
 CX_AT(cx_mkey_seg, xlt_oct_size, 52);
 CX_AT(cx_mkey_seg, log2_page_size, 59);
 
-#define CX_MKEY_FREE 0x40u /* in status */
+#define CX_MKEY_FREE 0x40u		  /* in status */
 #define CX_MKEY_ACCESS_MODE_HI_MASK 0x1cu /* in status: access mode 4:2 */
 /* In flags: MLX5_PERM_* */
 #define CX_MKEY_UMR_EN 0x80u

@@ -91,7 +91,7 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
 	uint32_t shift = cx_get(mkc, CX_MKC_LOG_PAGE_SIZE);
 
-	if (s->count && shift < CX_PAGE_SHIFT)
+	if (s->kind == UP_MR_PAGES && s->count && shift < CX_PAGE_SHIFT)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
 	if (s->count && up_mr_make_table(mr))
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);

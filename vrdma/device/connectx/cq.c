@@ -99,7 +99,8 @@ static struct cx_cqe64 *cqe_at(const struct cx_cq *cq)
 {
 	uint32_t index = cq->collapsed ? 0 : cq->producer & ((1u << cq->log_size) - 1);
 	uint32_t size = 1u << cq->cqe_shift;
-	uint8_t *at = cx_ring_at(&cq->buf, &cq->dev->hca.mem, (uint64_t)index << cq->cqe_shift, size);
+	uint8_t *at =
+		cx_ring_at(&cq->buf, &cq->dev->hca.mem, (uint64_t)index << cq->cqe_shift, size);
 
 	/* The 64 bytes that matter are the last ones. */
 	return at ? (void *)(at + size - sizeof(struct cx_cqe64)) : NULL;
@@ -298,10 +299,10 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 
 	if (cq->dead || !cq->dbr || !(slot = cqe_at(cq)))
 		return -EFAULT;
-	/* The driver copies what it has not read, one index on: this entry takes an index as well. */
-	if (unread(cq) + 1 > 1u << log_size)
-		return -EINVAL;
+	/* The driver copies what it has not read, one index on: this entry takes one as well. */
 	cq->consumer = cq->producer - unread(cq);
+	if (cq->producer - cq->consumer + 1 > 1u << log_size)
+		return -EINVAL;
 	if (cq->producer - cq->consumer >= 1u << cq->log_size)
 		return -ENOSPC;
 	publish(cq, slot, &cqe);
@@ -401,7 +402,8 @@ static struct cx_eq *look(struct cx_cq *cq, uint64_t now)
 	cq->watch_next = 0;
 	if (!cq->dbr)
 		return NULL;
-	/* In this order: an arming that came before the index moved to what is read here is seen. */
+	/* In this order: an arming that came before the index moved to what is read here is seen.
+	 */
 	all_read = !unread(cq);
 	record = up_fetch_be32(&cq->dbr[CX_DBR_CQ_ARM]);
 	is_set = is_armed(cq, record);
@@ -463,8 +465,7 @@ static unsigned pop_due(struct cx_device *dev, uint64_t now, struct cx_cq *due[L
 	unsigned n = 0;
 
 	up_lock_take(&dev->watch_lock);
-	up_list_each(pos, tmp, &dev->watch)
-	{
+	up_list_each (pos, tmp, &dev->watch) {
 		struct cx_cq *cq = UP_CONTAINER_OF(pos, struct cx_cq, watch);
 
 		if (cq->watch_fresh)
@@ -479,6 +480,20 @@ static unsigned pop_due(struct cx_device *dev, uint64_t now, struct cx_cq *due[L
 	dev->watch_due = next;
 	up_lock_drop(&dev->watch_lock);
 	return n;
+}
+
+static uint64_t next_due(struct cx_device *dev, uint64_t now)
+{
+	uint64_t when = UINT64_MAX;
+
+	up_lock_take(&dev->watch_lock);
+	if (!up_list_empty(&dev->watch)) {
+		const struct cx_cq *first = UP_CONTAINER_OF(dev->watch.next, struct cx_cq, watch);
+
+		when = first->watch_fresh ? now : dev->watch_due;
+	}
+	up_lock_drop(&dev->watch_lock);
+	return when;
 }
 
 /* Several queues of one event queue share an interrupt. */
@@ -501,6 +516,7 @@ unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due)
 {
 	struct interrupts irq = {0};
 	struct cx_cq *cqs[LOOKS_MAX], *cq;
+	uint64_t when;
 	unsigned n;
 
 	turn_now = now;
@@ -519,13 +535,9 @@ unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due)
 	}
 	if (irq.eq)
 		cx_eq_interrupt(irq.eq);
-	if (!up_list_empty(&dev->watch)) {
-		cq = UP_CONTAINER_OF(dev->watch.next, struct cx_cq, watch);
-		if (cq->watch_fresh)
-			*due = now < *due ? now : *due;
-		else if (dev->watch_due < *due)
-			*due = dev->watch_due;
-	}
+	when = next_due(dev, now);
+	if (when < *due)
+		*due = when;
 	return irq.events;
 }
 

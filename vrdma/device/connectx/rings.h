@@ -10,7 +10,7 @@
  * whose key is CX_INVALID_LKEY. Sets nsge, sge and length. -EINVAL: more than UP_MAX_RECV_SGE
  * pieces; -EFAULT: not in memory.
  */
-int cx_scatter_list(const struct cx_buf *buf, const struct up_mem *mem, uint64_t off, uint32_t bytes,
-		    struct up_recv_wr *wr);
+int cx_scatter_list(const struct cx_buf *buf, const struct up_mem *mem, uint64_t off,
+		    uint32_t bytes, struct up_recv_wr *wr);
 
 #endif

@@ -59,8 +59,8 @@ int cx_srq_take(struct up_srq *base, struct up_recv_wr *wr)
 	if (!element)
 		return -EFAULT;
 	link = up_fetch_u64(element);
-	err = cx_scatter_list(&srq->buf, mem, at + head_bytes,
-			      (1u << srq->log_stride) - head_bytes, wr);
+	err = cx_scatter_list(&srq->buf, mem, at + head_bytes, (1u << srq->log_stride) - head_bytes,
+			      wr);
 	if (err)
 		return err;
 	wr->index = (uint16_t)srq->head;

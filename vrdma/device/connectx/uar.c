@@ -198,7 +198,7 @@ static unsigned scan_hints(struct cx_device *dev)
 	return found;
 }
 
-/* A QP that runs or waits for its turn is looked at anyway; in other states nothing may be posted. */
+/* A QP that runs or waits is looked at anyway; in other states nothing is executed. */
 static bool is_swept(const struct cx_qp *qp)
 {
 	enum up_qp_state state = up_qp_state_get(&qp->base);

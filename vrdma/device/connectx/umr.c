@@ -76,8 +76,7 @@ static bool is_permitted(const struct umr *u)
 	if (!mr || !mr->registrable)
 		return false;
 	if (is_registrar(u->qp))
-		return !(u->mask & CX_MKEY_MASK_PD) ||
-		       up_table_get(&u->qp->dev->pds, seg_pd(u));
+		return true;
 	if (mr->pdn != u->qp->base.pdn)
 		return false;
 	if ((u->mask & CX_MKEY_MASK_PD) && seg_pd(u) != mr->pdn)
@@ -130,12 +129,13 @@ static uint32_t entry_bytes(const struct up_mr *mr)
 static bool place_entries(struct umr *u)
 {
 	uint32_t size = entry_bytes(u->mr), unit = CX_XLT_ALIGN / size;
-	uint64_t first = 0, count = be16toh(u->ctrl.xlt_octowords) * CX_XLT_OCTOWORD / size;
-	uint64_t room = u->mr->capacity;
+	uint64_t room = u->mr->capacity, count, first = 0;
 
+	count = be16toh(u->ctrl.xlt_octowords) * CX_XLT_OCTOWORD / size;
 	if (u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET)
-		first = ((uint64_t)be32toh(u->ctrl.xlt_offset_47_16) << 16 |
-			 be16toh(u->ctrl.xlt_offset)) * CX_XLT_OCTOWORD / size;
+		first = (uint64_t)be32toh(u->ctrl.xlt_offset_47_16) << 16 |
+			be16toh(u->ctrl.xlt_offset);
+	first = first * CX_XLT_OCTOWORD / size;
 	if (!count)
 		return true;
 	if (u->mr->kind == UP_MR_PHYS)
@@ -238,8 +238,8 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
 		uint32_t len = up_get_be32(from);
 
-		if (len && up_mr_check(u->hca, up_get_be32(from + 4), &use, up_get_be64(from + 8),
-				       len))
+		if (len &&
+		    up_mr_check(u->hca, up_get_be32(from + 4), &use, up_get_be64(from + 8), len))
 			return false;
 	}
 	return true;

@@ -54,9 +54,9 @@ bool cx_sq_pending(struct up_qp *base)
 static bool load_block(const struct cx_qp *qp, uint16_t index, uint8_t *to)
 {
 	uint32_t mask = (1u << qp->log_sq_size) - 1;
-	const uint8_t *from = cx_ring_at(&qp->buf, &qp->base.hca->mem,
-					 qp->sq_offset + (uint64_t)(index & mask) * CX_WQE_BB,
-					 CX_WQE_BB);
+	const uint8_t *from =
+		cx_ring_at(&qp->buf, &qp->base.hca->mem,
+			   qp->sq_offset + (uint64_t)(index & mask) * CX_WQE_BB, CX_WQE_BB);
 
 	if (!from)
 		return false;
@@ -354,8 +354,8 @@ void cx_qp_reset(struct up_qp *base)
 	qp->rq_consumer = 0;
 }
 
-int cx_scatter_list(const struct cx_buf *buf, const struct up_mem *mem, uint64_t off, uint32_t bytes,
-		    struct up_recv_wr *wr)
+int cx_scatter_list(const struct cx_buf *buf, const struct up_mem *mem, uint64_t off,
+		    uint32_t bytes, struct up_recv_wr *wr)
 {
 	uint64_t length = 0;
 	uint32_t n = 0;
