@@ -83,8 +83,8 @@ static const struct shadow *permitted(uint32_t key, const struct up_mr_use *use,
 static uint8_t *byte_of_pages(const struct shadow *s, uint64_t addr, bool write)
 {
 	unsigned __int128 page = (unsigned __int128)1 << (s->state.page_shift & 63);
-	unsigned __int128 at = (unsigned __int128)(uint64_t)(addr - s->state.start) +
-			       s->state.start % page;
+	unsigned __int128 at =
+		(unsigned __int128)(uint64_t)(addr - s->state.start) + s->state.start % page;
 
 	/* A region so large that its offset has no 64-bit number has no pages there. */
 	if (at >> 64 || at / page >= s->state.count)

@@ -83,7 +83,8 @@ static void nothing_arrives_when_the_source_is_no_memory(void **state)
 	wr = post(p, 500);
 	wr->nsge = 2;
 	wr->sge[0].len = 250;
-	wr->sge[1] = (struct up_sge){.addr = FAKE_GPA + FAKE_RAM, .len = 250, .key = wr->sge[0].key};
+	wr->sge[1] =
+		(struct up_sge){.addr = FAKE_GPA + FAKE_RAM, .len = 250, .key = wr->sge[0].key};
 	fake_run(p->a);
 	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_PROT_ERR);
 	assert_int_equal(p->hb->cq->count, 0);

@@ -137,17 +137,22 @@ def management(world):
     expect(r"sm lid \d+", world.two.run("sminfo"))
 
 
-def ipoib(world):
+def ipoib_up(world):
+    """Give each VM the address 10.8.0.N on its IPoIB link; returns that of the first."""
     for vm in world.vms[:2]:
-        vm.run(f"modprobe ib_ipoib && ip link set ib0 up && ip addr add 10.8.0.{vm.number}/24 dev ib0")
-    world.two.run(f"ping -c 3 -w 30 10.8.0.{world.one.number}", 60)
+        vm.run(f"modprobe ib_ipoib && ip link set ib0 up && ip addr replace 10.8.0.{vm.number}/24 dev ib0")
+    return f"10.8.0.{world.one.number}"
+
+
+def ipoib(world):
+    world.two.run(f"ping -c 3 -w 30 {ipoib_up(world)}", 60)
 
 
 def rdma_cm(world):
-    """rping addresses by IPoIB, so it needs the link that the case before set up."""
-    server = world.one.spawn(f"rping -s -V -C 20 -a 10.8.0.{world.one.number}")
+    address = ipoib_up(world)
+    server = world.one.spawn(f"rping -s -V -C 20 -a {address}")
     world.one.run("until rdma resource show cm_id | grep -q 'state LISTEN'; do usleep 50000; done", 30)
-    world.two.run(f"rping -c -V -C 20 -a 10.8.0.{world.one.number}", 60)
+    world.two.run(f"rping -c -V -C 20 -a {address}", 60)
     server.check(30)
 
 

@@ -436,7 +436,7 @@ class Vm:
         return self
 
     def dmesg(self):
-        return self.spawn("dmesg | grep -iE 'mlx5|infiniband|uverbs|BUG|WARN' | tail -n 40").check(30)
+        return self.spawn("dmesg | grep -E 'mlx5|infiniband|uverbs|ib_|BUG:|Oops|WARNING:' | tail -n 40").check(30)
 
     def wait_listen(self, port, seconds=60):
         """Wait until a program in the guest listens on TCP PORT."""

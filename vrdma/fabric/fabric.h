@@ -29,17 +29,17 @@ struct up_fabric_config {
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
 	uint32_t deep_sleep_us; /* and after a second without work */
 	uint32_t quantum_bytes; /* what a QP may copy in one turn */
-	int nice;		/* of the workers: negative where the daemon may */
-	int first_cpu;		/* worker i is pinned to CPU first_cpu + i; -1: not pinned */
+	uint32_t priority; /* of the workers: nice levels above ordinary, where the daemon may */
+	int first_cpu;	   /* worker i is pinned to CPU first_cpu + i; -1: not pinned */
 };
 
 #define UP_FABRIC_CONFIG_DEFAULT                                                                   \
 	((struct up_fabric_config){.workers = 1,                                                   \
 				   .spin_us = 50,                                                  \
-				   .idle_sleep_us = 50,                                            \
+				   .idle_sleep_us = 10,                                            \
 				   .deep_sleep_us = 1000,                                          \
 				   .quantum_bytes = 128 * 1024,                                    \
-				   .nice = -10,                                                    \
+				   .priority = 10,                                                 \
 				   .first_cpu = -1})
 
 /* The LID of the subnet manager, which is the fabric itself; ports have the ones above. */

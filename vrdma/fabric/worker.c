@@ -262,7 +262,7 @@ static void ask_for_priority(const struct up_fabric_config *cfg)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime, deadline, period;
-	} attr = {.size = sizeof(attr), .nice = cfg->nice, .runtime = 100 * USEC};
+	} attr = {.size = sizeof(attr), .nice = -(int32_t)cfg->priority, .runtime = 100 * USEC};
 
 	if (syscall(SYS_sched_setattr, 0, &attr, 0)) {
 		attr.nice = 0;

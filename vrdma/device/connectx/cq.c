@@ -402,8 +402,7 @@ static struct cx_eq *look(struct cx_cq *cq, uint64_t now)
 	cq->watch_next = 0;
 	if (!cq->dbr)
 		return NULL;
-	/* In this order: an arming that came before the index moved to what is read here is seen.
-	 */
+	/* In this order: an arming stored before the index that is read here is seen. */
 	all_read = !unread(cq);
 	record = up_fetch_be32(&cq->dbr[CX_DBR_CQ_ARM]);
 	is_set = is_armed(cq, record);
