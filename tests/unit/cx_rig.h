@@ -20,8 +20,8 @@ struct rig {
 	struct up_port *port;
 	struct cx_device *dev;
 	uint8_t *ram;
-	uint64_t next;          /* free guest memory begins here */
-	uint64_t cmdq;          /* guest-physical */
+	uint64_t next;		     /* free guest memory begins here */
+	uint64_t cmdq;		     /* guest-physical */
 	uint8_t in[8192], out[8192]; /* of the next command; in[] is zeroed by rig_begin() */
 	uint32_t in_len, out_len;
 };
