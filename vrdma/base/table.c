@@ -41,6 +41,8 @@ static void put(struct up_table *t, uint32_t id, void *object)
 {
 	t->slots[id] = object;
 	t->used++;
+	if (id >= t->end)
+		t->end = id + 1;
 }
 
 int64_t up_table_add(struct up_table *t, void *object)
@@ -78,14 +80,15 @@ void *up_table_del(struct up_table *t, uint32_t id)
 
 	if (object) {
 		t->slots[id] = NULL;
-		t->used--;
+		if (!--t->used)
+			t->end = 0;
 	}
 	return object;
 }
 
 void *up_table_next(const struct up_table *t, uint32_t *id)
 {
-	while (t->used && *id < t->capacity) {
+	while (*id < t->end) {
 		void *object = t->slots[(*id)++];
 
 		if (object)

@@ -20,6 +20,7 @@ struct up_table {
 	uint32_t first; /* ids below are never handed out by up_table_add() */
 	uint32_t next;
 	uint32_t used;
+	uint32_t end; /* no id from here on is in use: how far up_table_next() looks */
 };
 
 int up_table_init(struct up_table *t, uint32_t capacity, uint32_t first);

@@ -41,7 +41,7 @@ static bool accepts(const struct delivery *d, const struct up_qp *to)
 {
 	enum up_qp_state s = up_qp_state_get(to);
 
-	if (to->type != UP_QP_UD || !to->has_rq || !to->hca->alive)
+	if (to->type != UP_QP_UD || !(to->has_rq || to->srq) || !to->hca->alive)
 		return false;
 	if (s != UP_QPS_RTR && s != UP_QPS_RTS && s != UP_QPS_SQD && s != UP_QPS_SQE)
 		return false;

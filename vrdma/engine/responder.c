@@ -222,18 +222,33 @@ static uint32_t remote_access(enum up_opcode op)
 	return op == UP_OP_READ ? UP_ACCESS_REMOTE_READ : UP_ACCESS_REMOTE_ATOMIC;
 }
 
-static struct up_mr_use remote_use(const struct up_qp *resp, enum up_opcode op)
+/*
+ * How a one-sided request may use memory here. An XRC target belongs to no process of its own: the
+ * memory is that of the process whose SRQ the request names, in the SRQ's protection domain
+ * (annex A14). False: it names none.
+ */
+static bool remote_use(struct up_qp *resp, const struct up_send_wr *wr, struct up_mr_use *use)
 {
-	return (struct up_mr_use){.pdn = resp->pdn, .qpn = resp->qpn, .access = remote_access(op)};
+	bool bad;
+	struct up_srq *srq = pick_srq(resp, wr, &bad);
+
+	*use = (struct up_mr_use){
+		.pdn = resp->type == UP_QP_XRC_TGT && srq ? srq->pdn : resp->pdn,
+		.qpn = resp->qpn,
+		.access = remote_access(wr->op),
+	};
+	return !bad;
 }
 
 /* One-sided: may this peer do that here? A request of no bytes names no memory: its key is ignored.
  */
 static enum up_ack check_remote(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr)
 {
-	struct up_mr_use use = remote_use(resp, wr->op);
 	uint64_t len = up_op_length(wr);
+	struct up_mr_use use;
 
+	if (!remote_use(resp, wr, &use))
+		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
 	if (!(resp->attr.access & use.access))
 		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
 	if (!up_op_is_write(wr->op) && !resp->attr.max_dest_rd_atomic)
@@ -281,13 +296,14 @@ enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const stru
 static enum up_ack move_atomic(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
 			       struct up_send_wr *wr, bool *local)
 {
-	struct up_mr_use use = remote_use(resp, wr->op);
 	struct up_cursor dst, src;
+	struct up_mr_use use;
 	struct up_span span;
 	uint64_t old;
 
-	if (up_mr_span(resp->hca, wr->rkey, &use, wr->raddr, 8, &span) || span.len < 8 ||
-	    (uintptr_t)span.ptr % 8)
+	if (!remote_use(resp, wr, &use) ||
+	    up_mr_span(resp->hca, wr->rkey, &use, wr->raddr, 8, &span) ||
+	    span.len < 8 || (uintptr_t)span.ptr % 8)
 		return nak_request(x, resp, UP_EV_QP_ACCESS, UP_NAK_ACCESS);
 	old = up_atomic_apply((uint64_t *)(void *)span.ptr, wr);
 	up_cursor_flat(&src, &old);
@@ -327,7 +343,9 @@ enum up_ack up_responder_move(struct up_exec *x, struct up_qp *resp, const struc
 			use.pdn = r->srq->pdn;
 		up_cursor_sges(&there, resp->hca, &use, r->rwr->sge, r->rwr->nsge, done);
 	} else {
-		use = remote_use(resp, wr->op);
+		/* Its SRQ may have gone since an earlier turn. */
+		if (!remote_use(resp, wr, &use))
+			return late_fault(x, resp, wr->op);
 		remote.len = (uint32_t)wr->length;
 		up_cursor_sges(&there, resp->hca, &use, &remote, 1, done);
 	}
@@ -350,6 +368,8 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 	if (wr->op == UP_OP_SEND_INV) {
 		struct up_mr_use use = {.pdn = resp->pdn, .qpn = resp->qpn};
 
+		if (resp->type == UP_QP_XRC_TGT && r->srq)
+			use.pdn = r->srq->pdn;
 		if (up_mr_invalidate(resp->hca, wr->imm, &use, true)) {
 			fail_receive(x, resp, UP_WC_LOC_ACCESS_ERR);
 			return UP_NAK_ACCESS;

@@ -171,9 +171,11 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 	struct up_list *pos, *tmp;
 
 	take_due(w, now);
+	w->listening = false;
 	up_list_each (pos, tmp, &w->ports) {
 		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
 
+		w->listening |= p->pub.hca->qps.used > 0;
 		worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
 		worked |= run_port(w, p, now);
 		if (!up_list_empty(&p->run))
@@ -213,14 +215,23 @@ static bool may_spin(struct up_worker *w, uint64_t now, uint64_t idle)
 	return idle < w->fabric->cfg.spin_us * USEC && !is_crowded(w, now);
 }
 
-/* Longer the longer there was nothing to do; the configuration sets both ends. */
-static uint64_t idle_time(const struct up_fabric_config *cfg, uint64_t idle)
+/*
+ * Longer the longer there was nothing to do; the configuration sets both ends. The longest only
+ * after a second, so that a guest that works now and then is not slowed down by it. Where no guest
+ * has a queue pair no doorbell can come, and what makes one wakes the worker.
+ */
+static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 {
-	uint64_t step = idle / 8;
+	const struct up_fabric_config *cfg = &w->fabric->cfg;
+	uint64_t step = idle / 8, most = cfg->deep_sleep_us * USEC;
 
-	if (step < cfg->idle_sleep_us * USEC)
-		return cfg->idle_sleep_us * USEC;
-	return step > cfg->deep_sleep_us * USEC ? cfg->deep_sleep_us * USEC : step;
+	if (!w->listening)
+		return SEC;
+	if (idle < SEC)
+		most /= 2;
+	if (step > most)
+		step = most;
+	return step < cfg->idle_sleep_us * USEC ? cfg->idle_sleep_us * USEC : step;
 }
 
 /*
@@ -293,7 +304,7 @@ static void *worker_main(void *arg)
 			relax();
 			now = now_ns();
 		} else {
-			until = now + idle_time(cfg, now - last_work);
+			until = now + idle_time(w, now - last_work);
 			sleep_until(w, until < due ? until : due);
 			now = now_ns();
 		}

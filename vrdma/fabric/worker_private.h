@@ -40,6 +40,7 @@ struct up_worker {
 	int load_fd; /* /proc/loadavg */
 	unsigned cpus;
 	bool crowded;
+	bool listening; /* some adapter has a queue pair */
 	uint64_t load_next;
 	struct up_list ports; /* struct up_fabric_port.on_worker */
 	struct up_heap waiting;

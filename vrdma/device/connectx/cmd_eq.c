@@ -117,8 +117,9 @@ enum cx_status cx_query_eq(struct cx_cmd *c)
 	cx_set(eqc, CX_EQC_LOG_EQ_SIZE, eq->log_size);
 	cx_set(eqc, CX_EQC_INTR, eq->vector);
 	cx_set(eqc, CX_EQC_LOG_PAGE_SIZE, eq->buf.page_shift - CX_PAGE_SHIFT);
-	cx_set(eqc, CX_EQC_PRODUCER_COUNTER,
-	       __atomic_load_n(&eq->producer, __ATOMIC_RELAXED) & 0xffffff);
+	up_world_stop(c->dev->port->fabric);
+	cx_set(eqc, CX_EQC_PRODUCER_COUNTER, eq->producer & 0xffffff);
+	up_world_start(c->dev->port->fabric);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(eq->event_mask); i++)
 		up_put_be64(c->out + CX_QUERY_EQ_OUT_EVENT_BITMASK_AT + i * 8, eq->event_mask[i]);
 	return CX_OK;

@@ -293,8 +293,10 @@ static enum cx_status query(struct cx_cmd *c, enum kind kind)
 	if (!srq)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
 	memcpy(srqc, srq->raw_ctx, CX_SRQC_BYTES);
+	up_world_stop(c->dev->port->fabric);
 	cx_set(srqc, CX_SRQC_STATE, srq->base.error ? CX_SRQ_STATE_ERROR : CX_SRQ_STATE_GOOD);
-	cx_set(srqc, CX_SRQC_LWM, __atomic_load_n(&srq->limit, __ATOMIC_RELAXED));
+	cx_set(srqc, CX_SRQC_LWM, srq->limit);
+	up_world_start(c->dev->port->fabric);
 	return CX_OK;
 }
 
@@ -316,7 +318,9 @@ enum cx_status cx_query_rmp(struct cx_cmd *c)
 	if (!srq)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
 	memcpy(rmpc + CX_RMPC_WQ_AT, srq->raw_ctx, CX_WQ_BYTES);
+	up_world_stop(c->dev->port->fabric);
 	cx_set(rmpc, CX_RMPC_STATE, srq->base.error ? CX_RMP_STATE_ERR : CX_RMP_STATE_RDY);
-	cx_set(rmpc + CX_RMPC_WQ_AT, CX_WQ_LWM, __atomic_load_n(&srq->limit, __ATOMIC_RELAXED));
+	cx_set(rmpc + CX_RMPC_WQ_AT, CX_WQ_LWM, srq->limit);
+	up_world_start(c->dev->port->fabric);
 	return CX_OK;
 }

@@ -156,7 +156,7 @@ int cx_device_process(struct cx_device *dev)
 {
 	int err = up_vfio_server_process(dev->server);
 
-	if (!err && dev->pending_slots)
+	if (!err && (dev->pending_slots || dev->work_set))
 		cx_cmd_resume(dev);
 	return err;
 }
