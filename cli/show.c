@@ -129,8 +129,8 @@ static void stats_ports(const json_t *ports, const struct sink *to)
 	size_t i;
 
 	table_init(&t, 3,
-		   "PORT STATE VM MESSAGES BYTES ERRORS RNR EVENTS INTERRUPTS DOORBELLS COMMANDS "
-		   "SOCKET-MSGS");
+		   "PORT STATE VM MESSAGES BYTES RECEIVED ERRORS RNR EVENTS INTERRUPTS DOORBELLS "
+		   "COMMANDS SOCKET-MSGS");
 	json_array_foreach(ports, i, p)
 	{
 		table_text(&t, text_of(p, "name"));

@@ -41,7 +41,7 @@ struct client {
 	struct up_control *control;
 	int fd;
 	sd_event_source *io;
-	sd_event_source *slow; /* runs while output waits for the client */
+	sd_event_source *slow; /* runs while we wait for the client to read */
 	bool eof;	       /* it will send nothing more */
 	bool last;	       /* to be dropped once its output is written */
 	size_t in_len;
@@ -78,7 +78,6 @@ static bool flush(struct client *c)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR;
 		c->sent += (size_t)n;
-		sd_event_source_set_time_relative(c->slow, SLOW_READER_US);
 	}
 	up_text_clear(&c->out);
 	c->sent = 0;
@@ -138,28 +137,23 @@ static bool advance(struct client *c, uint32_t revents)
 	return owes(c) || line_end(c) || !(c->eof || c->last);
 }
 
-/* Starts the clock of a client that just stopped reading; flush() sets it back. */
-static void watch_slow(struct client *c)
-{
-	if (c->sent == c->out.len) {
-		sd_event_source_set_enabled(c->slow, SD_EVENT_OFF);
-	} else if (sd_event_source_get_enabled(c->slow, NULL) == SD_EVENT_OFF) {
-		sd_event_source_set_time_relative(c->slow, SLOW_READER_US);
-		sd_event_source_set_enabled(c->slow, SD_EVENT_ONESHOT);
-	}
-}
-
 static int on_client(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct client *c = arg;
+	bool writes;
 
 	if (!advance(c, revents)) {
 		client_drop(c);
 		return 0;
 	}
-	watch_slow(c);
-	/* A socket with room is always writable: that brings us back for what is left to do. */
-	sd_event_source_set_io_events(source, owes(c) || line_end(c) ? EPOLLOUT : EPOLLIN);
+	/*
+	 * A client that reads leaves its socket writable, which brings us back for what is left to
+	 * do; each time the clock begins anew.
+	 */
+	writes = owes(c) || line_end(c);
+	sd_event_source_set_io_events(source, writes ? EPOLLOUT : EPOLLIN);
+	sd_event_source_set_time_relative(c->slow, SLOW_READER_US);
+	sd_event_source_set_enabled(c->slow, writes ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 	return 0;
 }
 

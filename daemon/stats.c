@@ -74,12 +74,15 @@ static void add_port(struct up_text *out, const struct up_port *port)
 		       port->name, port->tenant, port->lid, gid, up_port_state(port),
 		       up_daemon_port_connected(port) ? "true" : "false");
 	up_text_printf(out,
-		       "\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"errors\":%" PRIu64
-		       ",\"rnr\":%" PRIu64 ",\"events\":%" PRIu64 ",\"interrupts\":%" PRIu64
-		       ",\"commands\":%" PRIu64 ",\"doorbell_hints\":%" PRIu64 ",",
-		       up_stat_get(&s->messages), up_stat_get(&s->bytes), up_stat_get(&s->errors),
-		       up_stat_get(&s->rnr), up_stat_get(&s->events), up_stat_get(&s->interrupts),
-		       up_stat_get(&s->commands), up_stat_get(&s->hints));
+		       "\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"received\":%" PRIu64
+		       ",\"received_bytes\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"rnr\":%" PRIu64
+		       ",\"events\":%" PRIu64 ",\"interrupts\":%" PRIu64 ",\"commands\":%" PRIu64
+		       ",\"doorbell_hints\":%" PRIu64 ",",
+		       up_stat_get(&s->messages), up_stat_get(&s->bytes),
+		       up_stat_get(&s->rx_messages), up_stat_get(&s->rx_bytes),
+		       up_stat_get(&s->errors), up_stat_get(&s->rnr), up_stat_get(&s->events),
+		       up_stat_get(&s->interrupts), up_stat_get(&s->commands),
+		       up_stat_get(&s->hints));
 	up_text_printf(out,
 		       "\"socket_messages\":%" PRIu64 ",\"socket_bytes\":%" PRIu64
 		       ",\"socket_errors\":%" PRIu64 ",\"register_accesses\":%" PRIu64

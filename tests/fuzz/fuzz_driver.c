@@ -156,6 +156,15 @@ uint32_t fuzz_vm_qp(struct fuzz_vm *vm, unsigned i, const struct fuzz_qp *qp)
 	return must(vm, CX_CMD_CREATE_QP, in, sizeof(in));
 }
 
+void fuzz_vm_join(struct fuzz_vm *vm, uint32_t qpn, const uint8_t gid[16])
+{
+	uint8_t in[CX_MCG_IN_BYTES] = {0};
+
+	cx_set(in, CX_IN_OBJECT, qpn);
+	memcpy(in + CX_MCG_IN_MULTICAST_GID_AT, gid, 16);
+	must(vm, CX_CMD_ATTACH_TO_MCG, in, sizeof(in));
+}
+
 static void modify(struct fuzz_vm *vm, uint16_t opcode, uint32_t qpn, const uint8_t *qpc)
 {
 	uint8_t in[CX_QP_IN_BYTES] = {0};

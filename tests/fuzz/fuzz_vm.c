@@ -154,19 +154,26 @@ static uint32_t at_most(uint32_t n, uint32_t limit)
 	return n < limit ? n : limit;
 }
 
+/* As many mailboxes as `len` takes, all zero, one after the other. */
+static void link_boxes(struct fuzz_vm *vm, unsigned way, uint32_t len)
+{
+	for (unsigned i = 0; i < FUZZ_NBOXES && i * CX_MBOX_DATA < len; i++) {
+		memset(box(vm, way, i), 0, sizeof(struct cx_mailbox));
+		up_put_be64(box(vm, way, i)->next, box_gpa(vm, way, i + 1));
+	}
+}
+
 static void fill_boxes(struct fuzz_vm *vm, const struct fuzz_command *c)
 {
 	uint32_t done = at_most(c->have, CX_CMD_INLINE);
 
-	for (unsigned i = 0; i < FUZZ_NBOXES; i++) {
+	link_boxes(vm, 0, c->in_len);
+	link_boxes(vm, 1, c->out_len);
+	for (unsigned i = 0; i < FUZZ_NBOXES && done < c->have; i++) {
 		uint32_t n = at_most(c->have - done, CX_MBOX_DATA);
 
-		memset(box(vm, 0, i), 0, sizeof(struct cx_mailbox));
-		memset(box(vm, 1, i), 0, sizeof(struct cx_mailbox));
 		memcpy(box(vm, 0, i)->data, c->in + done, n);
 		done += n;
-		up_put_be64(box(vm, 0, i)->next, box_gpa(vm, 0, i + 1));
-		up_put_be64(box(vm, 1, i)->next, box_gpa(vm, 1, i + 1));
 	}
 }
 

@@ -32,7 +32,7 @@ static void write_config(const struct gs_daemon *d, const char *text, char *path
 static void exec_daemon(const struct gs_daemon *d, const struct gs_daemon_opts *opts,
 			const char *binary, const char *config, pid_t parent)
 {
-	char names[GS_MAX_PORTS][8], workers[12];
+	char names[GS_MAX_PORTS][16], workers[12];
 	const char *argv[MAX_ARGS];
 	unsigned n = 0;
 

@@ -25,6 +25,7 @@
 struct world {
 	struct up_daemon d;
 	char dir[64];
+	bool stopped; /* by add_qps() */
 };
 
 static int setup(void **state)
@@ -53,6 +54,8 @@ static int teardown(void **state)
 	struct world *w = *state;
 	char path[128];
 
+	if (w->stopped)
+		up_world_start(w->d.fabric);
 	up_daemon_fini(&w->d);
 	/* Nothing is left: the sockets are gone, so the directory can go. */
 	snprintf(path, sizeof(path), "%s/%s", w->dir, UP_CONTROL_SOCKET);
@@ -472,6 +475,7 @@ static struct up_qp *add_qps(struct world *w)
 
 	assert_non_null(qps);
 	up_world_stop(w->d.fabric);
+	w->stopped = true;
 	for (unsigned i = 0; i < MANY; i++) {
 		int64_t id = up_table_add(&hca->qps, &qps[i]);
 
@@ -489,6 +493,7 @@ static void remove_qps(struct world *w, struct up_qp *qps)
 	for (unsigned i = 0; i < MANY; i++)
 		up_table_del(&qps[i].hca->qps, qps[i].qpn);
 	up_world_start(w->d.fabric);
+	w->stopped = false;
 	free(qps);
 }
 

@@ -105,6 +105,35 @@ static void xrc_domain_is_checked(void **state)
 	fake_srq_destroy(srq);
 }
 
+/* The target is in a domain of the driver's; the memory in that of the SRQ's owner. */
+static void xrc_memory_is_that_of_the_queue_named(void **state)
+{
+	static const enum up_opcode ops[] = {UP_OP_WRITE, UP_OP_READ, UP_OP_FETCH_ADD};
+	struct fake_srq *srq = fake_srq_create(hb, true), *other = fake_srq_create(hb, true);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+	struct up_send_wr *wr;
+
+	b->base.pdn = FAKE_PD + 1;
+	other->base.pdn = FAKE_PD + 1;
+	fake_connect(a, b);
+	for (unsigned i = 0; i <= UP_ARRAY_SIZE(ops); i++) {
+		bool last = i == UP_ARRAY_SIZE(ops);
+
+		wr = fake_post(a, last ? UP_OP_WRITE : ops[i], 64, 8);
+		wr->raddr = FAKE_GPA;
+		wr->rkey = hb->all->key;
+		wr->xrc_srqn = last ? other->base.srqn : srq->base.srqn;
+		fake_run(a);
+		assert_int_equal(fake_wc(ha).status,
+				 last ? UP_WC_REM_ACCESS_ERR : UP_WC_SUCCESS);
+	}
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+	fake_srq_destroy(srq);
+	fake_srq_destroy(other);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -114,6 +143,7 @@ int main(void)
 		T(error_says_last_wqe_and_leaves_the_queue),
 		T(xrc_goes_to_the_queue_that_the_message_names),
 		T(xrc_domain_is_checked),
+		T(xrc_memory_is_that_of_the_queue_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

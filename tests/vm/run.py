@@ -95,7 +95,6 @@ TRAFFIC = [
     ("send_bw, UC", "ib_send_bw -F -c UC -s 4096 -n 500"),
     ("send_bw, UD", "ib_send_bw -F -c UD -s 2048 -n 500"),
     ("send_bw, SRQ", "ib_send_bw -F --use-srq -q 4 -s 4096 -n 500"),
-    ("send_bw, multicast", "ib_send_bw -F -c UD -g -s 1024 -n 200"),
     ("atomic_bw, fetch and add", "ib_atomic_bw -F -A FETCH_AND_ADD -n 1000"),
     ("atomic_bw, compare and swap", "ib_atomic_bw -F -A CMP_AND_SWAP -n 1000"),
     ("write_lat", "ib_write_lat -F -s 8 -n 1000"),
@@ -134,7 +133,18 @@ def loopback(world):
 
 def management(world):
     expect(r"State: Active", world.two.run("ibstat"))
-    expect(r"sm lid \d+", world.two.run("sminfo"))
+    expect(r"Channel Adapter", world.two.run("smpquery -D nodeinfo 0"))
+
+
+def need_subnet_manager(world):
+    code, text = world.two.status("sminfo")
+    if code:
+        raise Skip(f"no subnet manager answers at its LID ({text.splitlines()[-1]})")
+
+
+def multicast(world):
+    need_subnet_manager(world)
+    traffic(world.one, world.two, "ib_send_bw -F -c UD -g -s 1024 -n 200")
 
 
 def ipoib_up(world):
@@ -145,10 +155,12 @@ def ipoib_up(world):
 
 
 def ipoib(world):
+    need_subnet_manager(world)
     world.two.run(f"ping -c 3 -w 30 {ipoib_up(world)}", 60)
 
 
 def rdma_cm(world):
+    need_subnet_manager(world)
     address = ipoib_up(world)
     server = world.one.spawn(f"rping -s -V -C 20 -a {address}")
     world.one.run("until rdma resource show cm_id | grep -q 'state LISTEN'; do usleep 50000; done", 30)
@@ -305,7 +317,8 @@ CASES = [
     Case("pair", "two processes at once", two_processes),
     Case("pair", "loopback inside a VM", loopback),
     Case("pair", "program killed in mid-traffic", program_killed),
-    Case("pair", "ibstat and sminfo", management),
+    Case("pair", "ibstat and smpquery", management),
+    Case("pair", "send_bw, multicast", multicast),
     Case("pair", "IPoIB ping", ipoib),
     Case("pair", "rdma_cm (rping)", rdma_cm),
     Case("pair", "driver unloaded and loaded again", driver_reload),

@@ -142,6 +142,8 @@ static void deliver_locked(struct delivery *d, struct up_qp *to)
 		wc = datagram_wc(d, to, rwr, UP_WC_SUCCESS);
 		up_complete(to->recv_cq, &wc);
 		up_stat_add(&to->stats.received, 1);
+		up_stat_add(&to->hca->stats.rx_messages, 1);
+		up_stat_add(&to->hca->stats.rx_bytes, d->wr->length);
 	}
 }
 

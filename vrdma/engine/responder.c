@@ -359,6 +359,13 @@ enum up_ack up_responder_move(struct up_exec *x, struct up_qp *resp, const struc
 	return *local ? UP_ACK_OK : late_fault(x, resp, wr->op);
 }
 
+/* Data that arrived: at the responder, or for reads and atomics at the requester. */
+static void count_received(struct up_hca *hca, const struct up_send_wr *wr)
+{
+	up_stat_add(&hca->stats.rx_messages, 1);
+	up_stat_add(&hca->stats.rx_bytes, up_op_length(wr));
+}
+
 enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
 			     const struct up_send_wr *wr)
 {
@@ -390,6 +397,7 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 	}
 	r->busy = false;
 	up_stat_add(&resp->stats.received, 1);
+	count_received(up_op_is_send(wr->op) || up_op_is_write(wr->op) ? resp->hca : req->hca, wr);
 	return UP_ACK_OK;
 }
 
