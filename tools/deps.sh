@@ -17,6 +17,7 @@ build	libsystemd-dev		systemd-devel
 build	libjansson-dev		jansson-devel
 build	libconfig-dev		libconfig-devel
 build	libncurses-dev		ncurses-devel
+build	uthash-dev		uthash-devel
 build	libcmocka-dev		libcmocka-devel
 demo	python3			python3
 demo	dpkg			dpkg

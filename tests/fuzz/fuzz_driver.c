@@ -135,6 +135,8 @@ uint32_t fuzz_vm_qp(struct fuzz_vm *vm, unsigned i, const struct fuzz_qp *qp)
 {
 	uint8_t in[CX_CREATE_QP_IN_BYTES + CX_MTT_BYTES] = {0};
 	uint8_t *qpc = in + CX_QP_IN_QPC_AT;
+	bool own_receives =
+		!qp->srqn && qp->service != CX_QPST_XRC && qp->service != CX_QPST_REG_UMR;
 
 	cx_set(qpc, CX_QPC_ST, qp->service);
 	cx_set(qpc, CX_QPC_PD, vm->pdn);
@@ -150,8 +152,8 @@ uint32_t fuzz_vm_qp(struct fuzz_vm *vm, unsigned i, const struct fuzz_qp *qp)
 	cx_set(qpc, CX_QPC_RQ_TYPE, qp->srqn ? CX_RQ_SRQ : CX_RQ_REGULAR);
 	cx_set(qpc, CX_QPC_SRQN_RMPN_XRQN, qp->srqn);
 	cx_set64(qpc, CX_QPC_DBR_ADDR, record_gpa(1 + i));
-	/* Where there is a shared queue, the send queue lies at the same place still. */
-	cx_set(qpc, CX_QPC_PAGE_OFFSET, qp->srqn ? FUZZ_SQ_OFFSET / (FUZZ_PAGE / 64) : 0);
+	/* The send queue lies at one place, whether or not there is a receive queue before it. */
+	cx_set(qpc, CX_QPC_PAGE_OFFSET, own_receives ? 0 : FUZZ_SQ_OFFSET / (FUZZ_PAGE / 64));
 	put_pages(in + CX_CREATE_QP_IN_PAS_AT, FUZZ_QP + i, 1);
 	return must(vm, CX_CMD_CREATE_QP, in, sizeof(in));
 }

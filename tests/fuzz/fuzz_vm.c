@@ -111,8 +111,10 @@ static void check_empty(const struct cx_device *dev)
 /* In the order in which the server takes leave of a client. */
 void fuzz_vm_destroy(struct fuzz_vm *vm)
 {
-	for (unsigned i = 0; i < CX_MSIX_VECTORS; i++)
-		vm->ops->irq_set(vm->dev, UP_VFIO_IRQ_MSIX, i, -1);
+	for (unsigned i = 0; i < CX_MSIX_VECTORS; i++) {
+		if (vm->dev->vectors[i] >= 0)
+			vm->ops->irq_set(vm->dev, UP_VFIO_IRQ_MSIX, i, -1);
+	}
 	vm->ops->dma_unmap(vm->dev, FUZZ_GPA, FUZZ_RAM);
 	vm->ops->dma_unmap(vm->dev, FUZZ_ROM_GPA, FUZZ_ROM);
 	unguard(vm->ram, FUZZ_RAM);

@@ -251,7 +251,9 @@ static void cq_post(struct up_cq *cq, const struct up_wc *wc)
 
 void watch_init(struct watch *w, struct model_vm *vms)
 {
-	memset(w, 0, sizeof(*w));
+	memset(w->request, 0, sizeof(w->request));
+	memset(w->receive, 0, sizeof(w->receive));
+	memset(w->slot, 0, sizeof(w->slot));
 	w->vms = vms;
 	watch = w;
 }
@@ -278,6 +280,21 @@ static void post_receive(struct watch *w, enum vm_name who, enum queue_name q, u
 	memcpy(at, data, sizeof(data));
 }
 
+/* Memory behind the rings has a pattern, made once, so that a copy to a wrong place shows. */
+static void fill_memory(struct watch *w, enum vm_name who)
+{
+	static uint8_t pattern[NR_VMS][FUZZ_RAM - FUZZ_FREE * FUZZ_PAGE];
+	static bool made;
+	uint8_t *ram = w->vms[who].vm.ram;
+
+	for (uint32_t i = 0; !made && i < sizeof(pattern); i++)
+		pattern[i / sizeof(pattern[0])][i % sizeof(pattern[0])] =
+			(uint8_t)(i * 7 + (i >> 8));
+	made = true;
+	memcpy(ram + FUZZ_FREE * FUZZ_PAGE, pattern[who], sizeof(pattern[who]));
+	memcpy(w->shadow[who], ram, FUZZ_RAM);
+}
+
 void watch_begin(struct watch *w)
 {
 	static struct up_hca_ops ops;
@@ -291,9 +308,7 @@ void watch_begin(struct watch *w)
 			up_put_be32(fuzz_record(vm, watch_record(q)), WATCH_RECEIVES);
 		}
 		device_ops = vm->dev->hca.ops;
-		for (unsigned i = FUZZ_FREE * FUZZ_PAGE; i < FUZZ_RAM; i++)
-			vm->ram[i] = (uint8_t)(i * 7 + (i >> 8) + who);
-		memcpy(w->shadow[who], vm->ram, FUZZ_RAM);
+		fill_memory(w, who);
 	}
 	ops = *device_ops;
 	ops.sq_fetch = sq_fetch;

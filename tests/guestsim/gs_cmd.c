@@ -26,8 +26,11 @@ void gs_cmd_init(struct gs_vm *vm)
 	uint32_t size;
 	uint64_t gpa;
 
-	pthread_mutex_init(&vm->cmd_lock, NULL);
-	vm->mailboxes = gs_alloc(sizeof(*vm->mailboxes));
+	if (!vm->mailboxes) {
+		pthread_mutex_init(&vm->cmd_lock, NULL);
+		vm->mailboxes = gs_alloc(sizeof(*vm->mailboxes));
+	}
+	vm->next_slot = 0;
 	size = gs_reg_read(vm, CX_ISEG_CMDQ_ADDR_L_SZ) & 0xff;
 	if ((size & 0xf) != CX_CMDQ_LOG_STRIDE)
 		gs_fail("command slots of %u bytes", 1u << (size & 0xf));
@@ -191,6 +194,8 @@ int gs_cmd_raw(struct gs_vm *vm, const void *in, uint32_t inlen, void *out, uint
 {
 	int err;
 
+	if (vm->on_command)
+		vm->on_command(vm, in, inlen, outlen);
 	pthread_mutex_lock(&vm->cmd_lock);
 	err = run(vm, in, inlen, out, outlen);
 	pthread_mutex_unlock(&vm->cmd_lock);

@@ -417,10 +417,17 @@ struct gs_vm *gs_vm_open(const char *socket, const struct gs_vm_opts *opts)
 	for (unsigned i = 0; i < vm->nr_ranges; i++)
 		gs_ram_map(vm, i);
 	set_up_regions(vm, opts->no_mmap);
-	set_up_pci(vm);
 	set_up_interrupts(vm);
-	if (opts->no_bring_up)
-		return vm;
+	if (!opts->no_bring_up)
+		gs_vm_bring_up(vm);
+	return vm;
+}
+
+void gs_vm_bring_up(struct gs_vm *vm)
+{
+	set_up_pci(vm);
+	vm->cmd_eq.ring = NULL;
+	vm->cqs = NULL;
 	await_firmware(vm);
 	if (gs_reg_read(vm, CX_ISEG_CMDIF_REV_FW_SUB) >> 16 != CX_CMDIF_REV)
 		gs_fail("unknown command interface revision");
@@ -430,7 +437,6 @@ struct gs_vm *gs_vm_open(const char *socket, const struct gs_vm_opts *opts)
 	create_event_queues(vm);
 	create_driver_objects(vm);
 	gs_vm_await_active(vm);
-	return vm;
 }
 
 struct gs_vm *gs_vm_open_port(const struct gs_daemon *d, unsigned port)

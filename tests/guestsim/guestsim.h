@@ -143,6 +143,8 @@ struct gs_vm {
 	unsigned next_slot, nr_slots;
 	uint8_t token;
 	struct gs_mailboxes *mailboxes;
+	/* Sees each command before it is executed; NULL: nobody does. */
+	void (*on_command)(struct gs_vm *vm, const void *in, uint32_t inlen, uint32_t outlen);
 	uint8_t status;    /* of the last command */
 	uint32_t syndrome; /* of the last command */
 	/* Event queues (gs_event.c); cmd_eq.ring is NULL until it exists */
@@ -174,6 +176,8 @@ struct gs_vm {
 struct gs_vm *gs_vm_open(const char *socket, const struct gs_vm_opts *opts);
 /* As gs_vm_open() of a port of the daemon, with default options. */
 struct gs_vm *gs_vm_open_port(const struct gs_daemon *d, unsigned port);
+/* The driver starts (again), on a device in its power-on state. All earlier objects are gone. */
+void gs_vm_bring_up(struct gs_vm *vm);
 /* Takes the device down with TEARDOWN_HCA and DISABLE_HCA, as the driver's removal does. */
 void gs_vm_tear_down(struct gs_vm *vm);
 /* Hangs up, as a VM that dies, and frees everything. Objects made from it are gone with it. */

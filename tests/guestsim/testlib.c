@@ -32,6 +32,10 @@ void tl_init(void)
 
 int tl_start(void **state)
 {
+	const char *workers = getenv("GS_WORKERS");
+
+	if (workers)
+		tl_opts.workers = (unsigned)atoi(workers);
 	gs_daemon_start(&tl_daemon, &tl_opts);
 	return 0;
 }

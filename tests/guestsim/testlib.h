@@ -18,7 +18,10 @@
 
 /* The group's daemon. tl_start() and tl_stop() are group set-up and tear-down. */
 extern struct gs_daemon tl_daemon;
-/* Set before cmocka_run_group_tests(). Default: two ports. */
+/*
+ * Set before cmocka_run_group_tests(). Default: two ports. GS_WORKERS in the environment sets the
+ * number of workers, GS_TEST the tests to run.
+ */
 extern struct gs_daemon_opts tl_opts;
 int tl_start(void **state);
 int tl_stop(void **state);

@@ -136,6 +136,30 @@ static void xrc_memory_is_that_of_the_queue_named(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Nothing keeps a process from destroying the queue that a message is on its way into. */
+static void xrc_queue_goes_in_mid_message(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, true);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+	struct up_budget budget = {.messages = 1, .bytes = 4096};
+	uint64_t now = 1;
+
+	fake_connect(a, b);
+	fake_srq_recv(srq, 0, 1 << 20);
+	fake_post(a, UP_OP_SEND, 0, 1 << 20)->xrc_srqn = srq->base.srqn;
+	assert_int_equal(up_qp_run(fake_exec, &a->base, now, &budget), UP_RUN_MORE);
+	fake_srq_destroy(srq);
+	while (!ha->cq->count) {
+		fake_run_at(a, now);
+		now = a->base.wait_next;
+	}
+	assert_int_equal(fake_wc(ha).status, UP_WC_RETRY_EXC_ERR);
+	assert_int_equal(hb->cq->count, 0);
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +168,7 @@ int main(void)
 		T(xrc_goes_to_the_queue_that_the_message_names),
 		T(xrc_domain_is_checked),
 		T(xrc_memory_is_that_of_the_queue_named),
+		T(xrc_queue_goes_in_mid_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -215,11 +215,15 @@ def endless(writer, target):
 def button_reset(world):
     _, client = endless(world.one, world.two)
     wait_flowing(world.daemon, world.one.name)
+    started = time.monotonic()
     world.two.reset()
+    booted = time.monotonic()
     if client.wait(90) == 0:
         raise VmError(f"writing to a VM that was reset ended without an error\n{client.output}")
+    note = f"booted after {booted - started:.1f} s, error at the writer by {time.monotonic() - started:.1f} s"
     world.two.load_rdma()
     small_traffic(world)
+    return note
 
 
 def orderly_reboot(world):

@@ -48,6 +48,17 @@ void up_qp_destroy(struct up_qp *qp)
 	up_route_epoch++;
 }
 
+void up_srq_forget(struct up_srq *srq)
+{
+	uint32_t id = 0;
+	struct up_qp *qp;
+
+	while (srq->xrc && (qp = up_table_next(&srq->hca->qps, &id))) {
+		if (qp->resp.srq == srq)
+			up_responder_reset(qp);
+	}
+}
+
 static bool allowed(enum up_qp_state from, enum up_qp_state to)
 {
 	switch (to) {

@@ -117,6 +117,12 @@ static inline enum up_qp_state up_qp_state_get(const struct up_qp *qp)
  */
 int up_qp_modify(struct up_qp *qp, enum up_qp_state to);
 
+/*
+ * A shared receive queue goes away, world stopped. No QP refers to an XRC one, but a message may be
+ * on its way into it: that ends here, and its sender finds nobody.
+ */
+void up_srq_forget(struct up_srq *srq);
+
 enum up_run {
 	UP_RUN_IDLE, /* nothing to do until something is posted */
 	UP_RUN_MORE, /* the budget is used up */

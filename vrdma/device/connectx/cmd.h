@@ -37,12 +37,12 @@ enum cx_reason {
 	CX_WHY_NOT_RUNNING = 5,
 	CX_WHY_DEVICE_ERROR = 6,
 	CX_WHY_NO_MEMORY = 7,
-	CX_WHY_LIST_MEMORY = 8,  /* page lists of one device together */
-	CX_WHY_PAGE_LIST = 9,    /* too short for the queue, or a page too large */
-	CX_WHY_DOORBELL = 10,    /* doorbell record not aligned, or not memory */
-	CX_WHY_SIZE = 11,        /* a size beyond the capabilities */
-	CX_WHY_TYPE = 12,        /* a type or mode that the device does not have */
-	CX_WHY_ATTRIBUTE = 13,   /* a value out of range */
+	CX_WHY_LIST_MEMORY = 8, /* page lists of one device together */
+	CX_WHY_PAGE_LIST = 9,	/* too short for the queue, or a page too large */
+	CX_WHY_DOORBELL = 10,	/* doorbell record not aligned, or not memory */
+	CX_WHY_SIZE = 11,	/* a size beyond the capabilities */
+	CX_WHY_TYPE = 12,	/* a type or mode that the device does not have */
+	CX_WHY_ATTRIBUTE = 13,	/* a value out of range */
 	CX_WHY_NO_PD = 14,
 	CX_WHY_NO_UAR = 15,
 	CX_WHY_NO_EQ = 16,
@@ -56,7 +56,7 @@ enum cx_reason {
 	CX_WHY_TABLE_FULL = 24,
 	CX_WHY_STATE = 25,
 	CX_WHY_OUTSTANDING = 26, /* more completions than the new ring holds */
-	CX_WHY_GROUP = 27,       /* multicast group */
+	CX_WHY_GROUP = 27,	 /* multicast group */
 	CX_WHY_REGISTER = 28,
 };
 
@@ -118,8 +118,8 @@ cx_handler cx_enable_hca, cx_disable_hca, cx_init_hca, cx_teardown_hca, cx_query
 	cx_nop;
 
 /* cmd_res.c: numbers without a context: protection domains, XRC domains, UARs, counters */
-cx_handler cx_alloc_pd, cx_dealloc_pd, cx_alloc_xrcd, cx_dealloc_xrcd, cx_alloc_uar,
-	cx_dealloc_uar, cx_alloc_q_counter, cx_dealloc_q_counter, cx_query_q_counter;
+cx_handler cx_alloc_pd, cx_dealloc_pd, cx_alloc_xrcd, cx_dealloc_xrcd, cx_alloc_uar, cx_dealloc_uar,
+	cx_alloc_q_counter, cx_dealloc_q_counter, cx_query_q_counter;
 
 /* Users: QPs and SRQs. What is in use is not deallocated. */
 struct cx_pd {

@@ -146,8 +146,8 @@ enum cx_status cx_create_mkey(struct cx_cmd *c)
 	mr->key |= cx_get(mkc, CX_MKC_MKEY_7_0);
 	mr->registrable = cx_get(mkc, CX_MKC_UMR_EN);
 	mr->valid = !cx_get(mkc, CX_MKC_FREE);
-	up_world_start(dev->port->fabric);
 	cx_set(c->out, CX_OUT_OBJECT, mr->key >> 8);
+	up_world_start(dev->port->fabric);
 	return CX_OK;
 }
 
@@ -155,7 +155,7 @@ enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 {
 	struct up_mr *mr = mr_get(c);
 
-	if (!mr || mr->key == c->dev->reserved_key)
+	if (!mr || cx_cmd_object(c) == c->dev->reserved_key >> 8)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
 	destroy(c->dev, mr);
 	return CX_OK;

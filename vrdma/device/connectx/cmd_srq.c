@@ -213,6 +213,7 @@ static struct cx_srq *srq_get(struct cx_cmd *c, enum kind kind)
 void cx_srq_free(struct cx_srq *srq)
 {
 	count_user(srq, -1u);
+	up_srq_forget(&srq->base);
 	up_table_del(&srq->dev->hca.srqs, srq->base.srqn);
 	cx_ring_drop(srq->dev, &srq->buf);
 	free(srq);

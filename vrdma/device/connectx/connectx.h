@@ -2,18 +2,22 @@
 /*
  * The ConnectX-5 as a guest sees it: objects of the device and what its files offer one another.
  *
- *   device.c   creation, vfio-user callbacks, reset, memory map, interrupts
+ *   device.c   creation, reset, and the end of everything that a guest created
+ *   pci.c      the PCI function: vfio-user callbacks, memory map, interrupts
  *   iseg.c     initialization segment: registers of BAR0 below the UAR pages
  *   cmd.c      command queue: slots, mailboxes, dispatch over one table of commands
+ *   cmd.h      what a command's handler gets, and the handlers by file
  *   caps.c     capability groups
- *   cmd_*.c    commands by object: hca, uar, pd, mkey, eq, cq, srq, qp, vport, reg, mcg
+ *   cmd_*.c    commands by object: hca, res (PD, XRCD, UAR, counters), mkey, eq, cq, srq, qp,
+ *              qp_modify, vport, reg, mcg; cmd_queue.c has what those of queues share
+ *   buf.c      rings in guest memory, as page lists
  *   eq.c       event queue entries, interrupts
  *   cq.c       completion queue entries, arming, moderation
  *   wqe.c      send and receive work queue elements into engine requests
  *   srq.c      shared receive queues (linked lists of elements)
  *   umr.c      registration work requests
  *   uar.c      doorbell hints of the UAR pages, trapped doorbells
- *   abi.h      layouts: commands, contexts, WQE segments, CQE, EQE
+ *   abi.h      layouts of registers, commands and contexts; abi_queue.h: WQEs, CQEs, EQEs
  *
  * Ownership: created, destroyed and modified by the control thread with the world stopped. Rings
  * (cq, eq) are written by workers under their locks. Each guest-supplied number is looked up in a
@@ -43,7 +47,7 @@ struct cx_buf {
 	uint32_t npages;
 	uint8_t page_shift;
 	uint32_t offset; /* of the ring's first byte in the first page */
-	uint64_t bytes;  /* of the ring */
+	uint64_t bytes;	 /* of the ring */
 	/*
 	 * When all pages are one writable host stretch (often, for small rings), the address of the
 	 * ring's first byte, refreshed with the world stopped whenever the memory map changes; else
@@ -64,7 +68,7 @@ struct cx_eq {
 	bool lost; /* its memory went away: told once in the log */
 	struct cx_buf buf;
 	struct up_lock lock; /* taken even with one worker: the control thread posts events too */
-	uint32_t users; /* CQs */
+	uint32_t users;	     /* CQs */
 };
 
 struct cx_cq {
@@ -77,20 +81,20 @@ struct cx_cq {
 	uint8_t cqe_shift; /* 6 or 7 */
 	bool overrun_ignore, collapsed, dead;
 	uint64_t dbr_gpa;
-	uint32_t *dbr;     /* host address of the doorbell record, refreshed with the memory map */
+	uint32_t *dbr;	   /* host address of the doorbell record, refreshed with the memory map */
 	uint32_t producer; /* 24 bits are visible */
 	uint32_t consumer; /* as last read from the guest, for the overrun check */
 	uint64_t last_stamp; /* the latest timestamp; they never go back */
 	uint16_t moderation_count, moderation_us;
 	uint32_t solicited_producer; /* producer index after the last solicited completion */
 	bool have_served;
-	uint32_t served_arm;         /* the arm record that was answered by an event */
-	uint64_t first_pending;      /* moderation: when the oldest unreported completion came */
-	struct up_list watch;        /* on dev->watch while it holds what may be due an event */
-	bool watch_fresh;            /* completions came since the last look; at the list's front */
-	uint32_t watch_delay;        /* ns from a completion to the first look */
+	uint32_t served_arm;	/* the arm record that was answered by an event */
+	uint64_t first_pending; /* moderation: when the oldest unreported completion came */
+	struct up_list watch;	/* on dev->watch while it holds what may be due an event */
+	bool watch_fresh;	/* completions came since the last look; at the list's front */
+	uint32_t watch_delay;	/* ns from a completion to the first look */
 	uint64_t watch_since, watch_next, watch_step; /* ns */
-	uint8_t raw_ctx[64];         /* as created, for QUERY_CQ */
+	uint8_t raw_ctx[64];			      /* as created, for QUERY_CQ */
 };
 
 struct cx_srq {
@@ -100,9 +104,9 @@ struct cx_srq {
 	uint8_t log_size, log_stride; /* stride in bytes = 1 << log_stride */
 	uint64_t dbr_gpa;
 	uint32_t *dbr;
-	uint32_t head;     /* index of the next element to take */
-	uint16_t taken;    /* elements taken, to compare with the doorbell record */
-	uint16_t limit;    /* armed limit, 0: none */
+	uint32_t head;	/* index of the next element to take */
+	uint16_t taken; /* elements taken, to compare with the doorbell record */
+	uint16_t limit; /* armed limit, 0: none */
 	uint32_t user_index;
 	bool is_rmp;
 	uint8_t raw_ctx[192]; /* as created, for the query commands */
@@ -112,17 +116,18 @@ struct cx_qp {
 	struct up_qp base;
 	struct cx_device *dev;
 	struct cx_buf buf;
-	uint8_t log_rq_size, log_rq_stride, log_sq_size; /* rq stride in bytes = 1 << log_rq_stride */
-	uint32_t sq_offset; /* bytes into the buffer */
+	uint8_t log_rq_size, log_rq_stride,
+		log_sq_size; /* rq stride in bytes = 1 << log_rq_stride */
+	uint32_t sq_offset;  /* bytes into the buffer */
 	uint64_t dbr_gpa;
-	uint32_t *dbr;      /* [0] receive counter, [1] send counter */
+	uint32_t *dbr; /* [0] receive counter, [1] send counter */
 	uint16_t sq_consumer, rq_consumer;
 	uint32_t user_index;
 	uint32_t uar_page;
-	uint32_t sweep_slot; /* in dev->sweep_qps, set by cx_uar_use() */
-	bool uidx_in_cqe;    /* false: CQEs of version 0, with the SRQ's number */
+	uint32_t sweep_slot;  /* in dev->sweep_qps, set by cx_uar_use() */
+	bool uidx_in_cqe;     /* false: CQEs of version 0, with the SRQ's number */
 	uint8_t service_type; /* qpc.st */
-	bool fre;             /* qpc.fre: a kernel's QP, whose requests may register pages */
+	bool fre;	      /* qpc.fre: a kernel's QP, whose requests may register pages */
 	uint8_t raw_ctx[232]; /* qpc as created and modified, for QUERY_QP */
 };
 
@@ -130,9 +135,9 @@ struct cx_eq_slot;
 
 /* Doorbell words of one UAR page that QPs use. */
 struct cx_uar {
-	uint32_t users;      /* QPs */
+	uint32_t users; /* QPs */
 	bool allocated;
-	uint64_t seen[4];    /* last word at 0x800, 0x900, 0xa00, 0xb00 */
+	uint64_t seen[4]; /* last word at 0x800, 0x900, 0xa00, 0xb00 */
 };
 
 struct cx_device_config {
@@ -149,38 +154,38 @@ struct cx_device {
 	/* Registers and command queue: control thread only. */
 	uint8_t iseg[0x4000];
 	uint64_t cmdq_gpa;
-	uint8_t nic_interface; /* CX_NIC_IFC_* */
+	uint8_t nic_interface;	/* CX_NIC_IFC_* */
 	uint32_t pending_slots; /* of the command queue: rung, not executed yet */
-	int work_fd;            /* eventfd, readable while there are pending slots */
+	int work_fd;		/* eventfd, readable while there are pending slots */
 	bool work_set;
-	int poll_fd;            /* epoll of work_fd and the server */
+	int poll_fd; /* epoll of work_fd and the server */
 	struct up_pci_config pci;
-	uint8_t caps[256];      /* general capabilities in force (SET_HCA_CAP) */
-	bool host_atomics;      /* atomics return host-endian data, as the driver asked */
-	uint32_t cap_mask1;     /* PortInfo's CapabilityMask, as the driver changed it */
-	uint64_t list_bytes;    /* of the page lists of all rings */
-	uint8_t issi;           /* interface revision in use, 0 or 1 */
-	uint32_t reserved_key;  /* of all memory, for the kernel's QPs */
+	uint8_t caps[256];     /* general capabilities in force (SET_HCA_CAP) */
+	bool host_atomics;     /* atomics return host-endian data, as the driver asked */
+	uint32_t cap_mask1;    /* PortInfo's CapabilityMask, as the driver changed it */
+	uint64_t list_bytes;   /* of the page lists of all rings */
+	uint8_t issi;	       /* interface revision in use, 0 or 1 */
+	uint32_t reserved_key; /* of all memory, for the kernel's QPs */
 	bool hca_enabled, hca_running, bus_master;
-	int uar_fd;         /* memfd behind BAR0; UAR pages are shared from it */
-	uint8_t *uar_mem;   /* our mapping of it */
+	int uar_fd;	     /* memfd behind BAR0; UAR pages are shared from it */
+	uint8_t *uar_mem;    /* our mapping of it */
 	struct cx_uar *uars; /* CX_UAR_PAGES of them */
 	uint16_t *uar_watch; /* indexes of pages with users, packed; under stopped world */
 	uint32_t uar_watch_count;
-	uint32_t uar_next;   /* where ALLOC_UAR looks first */
+	uint32_t uar_next; /* where ALLOC_UAR looks first */
 	struct up_table pds, xrcds, cqs, counters;
 	struct cx_eq *eqs[CX_MAX_EQ];
-	struct cx_eq *cmd_eq; /* the one that asked for command completions */
+	struct cx_eq *cmd_eq;	      /* the one that asked for command completions */
 	int vectors[CX_MSIX_VECTORS]; /* eventfds or -1 */
 	/* CQs that may be due an event, those with fresh completions first; under watch_lock. */
 	struct up_list watch;
 	struct up_lock watch_lock;
-	uint64_t watch_due;           /* when the next of the others is to be looked at */
-	struct cx_qp **sweep_qps;     /* QPs with a send queue, for the background sweep */
+	uint64_t watch_due;	  /* when the next of the others is to be looked at */
+	struct cx_qp **sweep_qps; /* QPs with a send queue, for the background sweep */
 	uint32_t sweep_count, sweep_room;
-	uint32_t sweep;               /* next index of it */
-	uint64_t last_poll;           /* ns */
-	bool fatal;                   /* in error until reset: told once in the log */
+	uint32_t sweep;	    /* next index of it */
+	uint64_t last_poll; /* ns */
+	bool fatal;	    /* in error until reset: told once in the log */
 };
 
 static inline struct cx_device *cx_dev(struct up_hca *hca)

@@ -291,6 +291,19 @@ static int decode(const struct cx_qp *qp, const struct cx_wqe_ctrl *ctrl, uint32
 	return decode_response(&s, wr, opmod);
 }
 
+/*
+ * The element that follows, if it is posted, comes from the guest's core while this one is being
+ * executed. One that is not posted yet is left alone: the guest is about to write there.
+ */
+static void prefetch_next(const struct cx_qp *qp, uint32_t slots)
+{
+	uint32_t mask = (1u << qp->log_sq_size) - 1;
+
+	if (qp->buf.flat)
+		__builtin_prefetch(qp->buf.flat + qp->sq_offset +
+				   (uint64_t)((qp->sq_consumer + slots) & mask) * CX_WQE_BB);
+}
+
 /* What a completion needs of a request that cannot be decoded. */
 static int malformed(struct up_send_wr *wr, uint32_t slots)
 {
@@ -334,6 +347,8 @@ int cx_sq_fetch(struct up_qp *base, struct up_send_wr *wr)
 	for (uint32_t i = 1; i < slots; i++)
 		if (!load_block(qp, (uint16_t)(qp->sq_consumer + i), wqe + i * CX_WQE_BB))
 			return -EFAULT;
+	if (posted > slots)
+		prefetch_next(qp, slots);
 	if (decode(qp, ctrl, ds * CX_WQE_DS, wr) < 0)
 		return malformed(wr, slots);
 	return 1;
