@@ -54,6 +54,8 @@ void fuzz_world_create(void)
 {
 	struct up_fabric_config cfg = UP_FABRIC_CONFIG_DEFAULT;
 
+	/* Small, so that many messages take several turns. */
+	cfg.quantum_bytes = FUZZ_PAGE;
 	fabric = up_fabric_create(&cfg);
 	CHECK(fabric);
 }

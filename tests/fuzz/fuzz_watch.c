@@ -45,6 +45,7 @@ static enum qp_name owner_of(enum queue_name q)
 
 void watch_store(struct watch *w, enum vm_name who, uint8_t *at, const void *bytes, size_t n)
 {
+	w->epoch++;
 	memcpy(at, bytes, n);
 	memcpy(w->shadow[who] + (at - w->vms[who].vm.ram), bytes, n);
 }
@@ -88,7 +89,7 @@ static int sq_fetch(struct up_qp *qp, struct up_send_wr *wr)
 		memcpy(r->bytes + k * CX_WQE_BB, fuzz_at(vm, FUZZ_QP + i, off), CX_WQE_BB);
 	}
 	r->len = (up_get_be32(r->bytes + 4) & CX_CTRL_DS_MASK) * CX_WQE_DS;
-	r->taken_at = fuzz_now();
+	r->epoch = ++watch->epoch;
 	return got;
 }
 
@@ -175,7 +176,7 @@ static unsigned pieces_in_use(const struct wire *w)
 	return n;
 }
 
-/* A one-sided request that was executed in one go has the same bytes at both ends. */
+/* A one-sided request that nothing came in between has the same bytes at both ends. */
 static void check_data(enum vm_name who, const struct wire *w, const struct model_vm *peer)
 {
 	/* Where a READ puts a byte at two places that are one, the last one counts. */
@@ -211,8 +212,37 @@ static void check_request(enum vm_name who, enum qp_name qp)
 				  : w.is_read ? 1
 					      : 0],
 			   w.raddr, crossing));
-	if (known && r->taken_at == fuzz_now())
+	if (known && r->epoch == watch->epoch)
 		check_data(who, &w, &watch->vms[to]);
+}
+
+static enum vm_name vm_at(uint16_t lid)
+{
+	unsigned who = 0;
+
+	while (watch->vms[who].vm.port->lid != lid)
+		who++;
+	return who;
+}
+
+/* What arrived in the pieces of `to` is what was sent, and all of it. */
+static void check_arrival(enum vm_name who, const struct wire *to, const struct up_wc *wc)
+{
+	uint32_t head = wc->qp->type == UP_QP_UD ? UP_GRH_BYTES : 0;
+	enum vm_name from = vm_at(wc->slid);
+	unsigned qp = 0;
+	const struct watch_request *r;
+	struct wire w;
+
+	while (watch->qpn[from][qp] != wc->src_qpn)
+		qp++;
+	r = &watch->request[from][qp];
+	CHECK(from != STRANGER && wire_decode(&w, r->bytes, r->len, qp == QP_UD, qp == QP_XRC));
+	CHECK(!w.is_local && !w.one_sided && wc->byte_len == w.length + head);
+	if (!check_pieces(from, &w, CX_MKEY_LR, w.length) || r->epoch != watch->epoch)
+		return;
+	for (uint64_t i = 0; i < w.length; i++)
+		CHECK(local_byte(from, &w, i) == local_byte(who, to, head + i));
 }
 
 static void check_receive(enum vm_name who, const struct up_wc *wc)
@@ -225,7 +255,8 @@ static void check_receive(enum vm_name who, const struct up_wc *wc)
 	CHECK(q < NR_QUEUES);
 	if (success && uses_memory) {
 		wire_decode_list(&w, watch->receive[who][q].bytes, watch->receive[who][q].len);
-		check_pieces(who, &w, CX_MKEY_LW, wc->byte_len);
+		if (check_pieces(who, &w, CX_MKEY_LW, wc->byte_len) && who == VICTIM)
+			check_arrival(who, &w, wc);
 	}
 	if (who == VICTIM) {
 		struct watch_slot *s = &watch->slot[q][wc->index];

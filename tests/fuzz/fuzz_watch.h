@@ -31,7 +31,7 @@ enum queue_name { QUEUE_RC, QUEUE_UC, QUEUE_UD, QUEUE_SRQ, QUEUE_XRC, NR_QUEUES 
 struct watch_request {
 	uint8_t bytes[1024];
 	uint32_t len;
-	uint64_t taken_at; /* fuzz_now() */
+	uint64_t epoch;
 };
 
 struct watch_receive {
@@ -53,6 +53,9 @@ struct watch {
 	struct watch_request request[NR_VMS][NR_QPS];
 	struct watch_receive receive[NR_VMS][NR_QUEUES];
 	struct watch_slot slot[NR_QUEUES][WATCH_RECEIVES];
+	/* Counts what may change the data of a request under way: other requests, and the guests.
+	 */
+	uint64_t epoch;
 };
 
 /* Of a watch whose VMs are to be made. */

@@ -215,7 +215,7 @@ def commands():
     umr += struct.pack(">BxBBIIIQQ", 0, 0xBC, 0, 0xFFFFFF42, 0, 1, 0x8000, 64) + b"\0" * 32
     umr += struct.pack(">IIQ", 64, key, 0x10000) + b"\0" * 48
     physical = 0x102 << 8 | 0x42
-    large = data_segment(200000, physical, page(0) + 20000)
+    large = data_segment(20000, physical, page(0) + 20000)
     xrc = ctrl(10, 0x46, 3) + struct.pack(">I12x", 0x41) + large
     return {
         "start": fresh + bring_up() + command(0x100, op_mod=1, out_len=4112) + command(0x101, out_len=272),
@@ -248,7 +248,7 @@ def commands():
 
 def wqes():
     rc, rc_srq, uc, ud, xrc = range(5)
-    everything, read_only, local, write_only, foreign, inval, pieces, window, _ = range(9)
+    everything, read_only, local, write_only, foreign, inval, pieces, window, fast = range(9)
     nop, send_inv, write, write_imm, send, send_imm, read = 0, 1, 8, 9, 10, 11, 16
     compare_swap, fetch_add, masked_swap, masked_add, umr = 17, 18, 20, 21, 0x25
 
@@ -291,6 +291,12 @@ def wqes():
         "edges": post(rc, write, raddr(everything, 16344), data(local, 5960, 40)) + post(uc, send, data(local, 5961, 40))
                  + post(rc_srq, send, data(everything, 16345, 40)) + post(rc, write, raddr(everything, 16345), here)
                  + post(xrc, read, u8(7, 1), raddr(pieces, 0), data(write_only, 4057, 40)) + go,
+        "rights": post(rc, read, raddr(everything, 0), data(read_only, 0, 40)) + post(uc, send, data(read_only, 0, 40))
+                  + u8(3, 0) + data(read_only, 0, 40) + u8(0) + u8(4, rc, 0, 20, 0) + go,
+        "fast": post(rc, umr, raw(struct.pack(">B3xHHQ32x", 0x80, 4, 0, 0x203E0041)),
+                     raw(struct.pack(">BxBBIIIQQ", 0, 0xBD, 0, 0xFFFFFF42, 0, 1, 0x90000000, 8192).ljust(64, b"\0")),
+                     raw(pas(50, 51, 52, 53, 54, 55, 56, 57)), imm=0x109 << 8 | 0x42)
+                + post(rc_srq, write, raddr(everything, 0), data(fast, 0, 20)) + go,
         "outside": post(rc, write, raddr(local, -8), here) + post(rc_srq, write, raddr(everything, 16380), here) + go_long,
         "answers": u8(3, 0) + data(everything, 0, 100) + data(local, 0, 50) + u8(0) + u8(3, 3) + here + u8(0)
                    + u8(4, rc, 0, 60, 0) + u8(4, rc_srq, 0, 30, 0) + u8(4, rc, 3, everything, 0, 0, 200, 0)

@@ -79,6 +79,10 @@ static void cq_post(struct up_cq *base, const struct up_wc *wc)
 	cq->wc[cq->count++] = *wc;
 }
 
+static void cq_prefetch(struct up_cq *cq)
+{
+}
+
 static enum up_wc_status exec_local(struct up_qp *qp, struct up_send_wr *wr)
 {
 	return up_mr_invalidate(qp->hca, wr->imm, &(struct up_mr_use){.pdn = qp->pdn}, false)
@@ -117,6 +121,7 @@ static const struct up_hca_ops ops = {
 	.rq_take = rq_take,
 	.srq_take = srq_take,
 	.cq_post = cq_post,
+	.cq_prefetch = cq_prefetch,
 	.exec_local = exec_local,
 	.qp_event = qp_event,
 	.srq_event = srq_event,

@@ -23,6 +23,8 @@ static void put_entry(uint8_t *at, uint32_t len, uint32_t key, uint64_t addr)
 static void post_receives(struct cx_qp *qp, uint16_t counter)
 {
 	up_put_be32(&qp->dbr[CX_DBR_RECV], counter);
+	/* As when all that an earlier look found is used up: only then is there another. */
+	qp->rq_producer = qp->rq_consumer;
 }
 
 static uint8_t *rq_entry(struct cx_qp *qp, uint32_t index, uint32_t i)

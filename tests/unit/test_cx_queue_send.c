@@ -68,6 +68,8 @@ static void add_raddr(void)
 static void count_posted(uint16_t ahead)
 {
 	up_put_be32(&qp->dbr[CX_DBR_SEND], (uint16_t)(qp->sq_consumer + ahead));
+	/* As when all that an earlier look found is used up: only then is there another. */
+	qp->sq_producer = qp->sq_consumer;
 }
 
 /* Into the ring at the consumer's place, with the number of segments given. */

@@ -28,6 +28,8 @@ struct up_hca_ops {
 	int (*srq_take)(struct up_srq *srq, struct up_recv_wr *wr);
 	/* Writes a completion into the guest's ring. Called under cq->lock. */
 	void (*cq_post)(struct up_cq *cq, const struct up_wc *wc);
+	/* A completion follows after a copy that is long enough to fetch its place meanwhile. */
+	void (*cq_prefetch)(struct up_cq *cq);
 	/* Executes an UP_OP_LOCAL request (on the HCA's worker, under mr_lock for writing). */
 	enum up_wc_status (*exec_local)(struct up_qp *qp, struct up_send_wr *wr);
 	void (*qp_event)(struct up_qp *qp, enum up_event event);

@@ -13,6 +13,9 @@
 #define USEC 1000ull
 #define MSEC 1000000ull
 
+/* Copies shorter than this do not hide the fetching of a line. */
+#define PREFETCH_MIN 4096
+
 /* What one turn at a request came to. */
 enum turn {
 	TURN_DONE, /* completed, with whatever status */
@@ -299,6 +302,19 @@ struct result {
 	bool more;
 };
 
+/*
+ * The guests poll the lines where completions go, so each comes from another core: a third of the
+ * cost of a 64 KiB message beside the copy itself, unless it is fetched during the copy.
+ */
+static void prefetch_completions(const struct up_qp *qp, const struct up_send_wr *wr,
+				 const struct up_qp *peer)
+{
+	if ((wr->flags & UP_WR_SIGNALED) || qp->signal_all)
+		qp->hca->ops->cq_prefetch(qp->send_cq);
+	if (peer->resp.rwr && peer->recv_cq)
+		peer->hca->ops->cq_prefetch(peer->recv_cq);
+}
+
 /* One turn at a message, with the keys and the peer locked. */
 static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
 			     struct up_qp *peer, uint64_t *bytes)
@@ -326,6 +342,8 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 	if (n > *bytes && !up_op_is_atomic(wr->op))
 		n = *bytes;
 	x->cost = 0;
+	if (n >= PREFETCH_MIN && qp->done + n == len)
+		prefetch_completions(qp, wr, peer);
 	res.ack = up_responder_move(x, peer, qp, wr, qp->done, &n, &local_fault);
 	if (local_fault) {
 		res.local = UP_WC_LOC_PROT_ERR;

@@ -38,7 +38,7 @@ struct up_fabric_config {
 				   .spin_us = 50,                                                  \
 				   .idle_sleep_us = 10,                                            \
 				   .deep_sleep_us = 2000,                                          \
-				   .quantum_bytes = 128 * 1024,                                    \
+				   .quantum_bytes = 256 * 1024,                                    \
 				   .priority = 10,                                                 \
 				   .first_cpu = -1})
 

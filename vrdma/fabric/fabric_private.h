@@ -51,6 +51,7 @@ struct up_fabric_port {
 	unsigned worker_index;
 	struct up_list on_worker; /* struct up_worker.ports, while attached */
 	struct up_list run;	  /* QPs with work, or lately so: the worker's, or world stopped */
+	unsigned unpolled; /* rounds since its adapter was asked for doorbells: the worker's */
 	struct up_list memberships; /* struct up_mcast_member.in_port */
 	unsigned nmemberships;
 	struct up_pma_base pma;

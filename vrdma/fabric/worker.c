@@ -31,6 +31,11 @@
 /* Of one port in one round: requests executed, and QPs looked at. */
 #define PORT_MESSAGES 64
 #define PORT_QPS 64
+/*
+ * A port with work is asked for further doorbells in every fourth round only: the words are in
+ * lines that its guest writes all the time.
+ */
+#define POLL_EVERY 4
 
 static _Thread_local struct up_worker *self;
 
@@ -176,7 +181,10 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
 
 		w->listening |= p->pub.hca->qps.used > 0;
-		worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
+		if (up_list_empty(&p->run) || ++p->unpolled >= POLL_EVERY) {
+			p->unpolled = 0;
+			worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
+		}
 		worked |= run_port(w, p, now);
 		if (!up_list_empty(&p->run))
 			*due = now;

@@ -122,6 +122,7 @@ struct cx_qp {
 	uint64_t dbr_gpa;
 	uint32_t *dbr; /* [0] receive counter, [1] send counter */
 	uint16_t sq_consumer, rq_consumer;
+	uint16_t sq_producer, rq_producer; /* as the doorbell record said last */
 	uint32_t user_index;
 	uint32_t uar_page;
 	uint32_t sweep_slot;  /* in dev->sweep_qps, set by cx_uar_use() */
@@ -273,6 +274,7 @@ void cx_port_event(struct cx_device *dev, bool active);
 
 /* cq.c */
 void cx_cq_post(struct up_cq *cq, const struct up_wc *wc);
+void cx_cq_prefetch(struct up_cq *cq);
 /* Serves the watch list: events for armed CQs. Returns the number raised, lowers *due. */
 unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due);
 /* Takes a CQ that goes away off the watch list. World stopped. */

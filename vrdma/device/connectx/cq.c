@@ -292,6 +292,15 @@ void cx_cq_post(struct up_cq *base, const struct up_wc *wc)
 	watch(cq);
 }
 
+/* Without the lock, so with one worker only: another one might be posting. */
+void cx_cq_prefetch(struct up_cq *base)
+{
+	const struct cx_cq *cq = cx_cq(base);
+
+	if (cq->buf.flat && !up_multi_worker)
+		__builtin_prefetch(cqe_at(cq), 1);
+}
+
 int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 {
 	struct cx_cqe64 cqe = {.op_own = CX_CQE_RESIZE_CQ << CX_CQE_OPCODE_SHIFT};

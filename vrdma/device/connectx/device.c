@@ -22,6 +22,7 @@ static const struct up_hca_ops hca_ops = {
 	.rq_take = cx_rq_take,
 	.srq_take = cx_srq_take,
 	.cq_post = cx_cq_post,
+	.cq_prefetch = cx_cq_prefetch,
 	.exec_local = cx_exec_local,
 	.qp_event = cx_qp_event,
 	.srq_event = cx_srq_event,

@@ -37,11 +37,23 @@ static const void *take(struct segments *s, size_t size)
 	return seg;
 }
 
-/* Blocks posted and not yet advanced over; the count is 16 bits wide. */
-static uint16_t sq_posted(const struct cx_qp *qp)
+/*
+ * Blocks posted and not yet advanced over; the count is 16 bits wide. The record is in a line that
+ * the guest writes with every request: it is read again only when what it said last is used up.
+ */
+static uint16_t sq_posted(struct cx_qp *qp)
 {
 	/* Acquire: pairs with the barrier between element and record (udma_to_device_barrier()). */
-	return (uint16_t)(up_fetch_be32(&qp->dbr[CX_DBR_SEND]) - qp->sq_consumer);
+	if (qp->sq_producer == qp->sq_consumer)
+		qp->sq_producer = (uint16_t)up_fetch_be32(&qp->dbr[CX_DBR_SEND]);
+	return (uint16_t)(qp->sq_producer - qp->sq_consumer);
+}
+
+static uint16_t rq_posted(struct cx_qp *qp)
+{
+	if (qp->rq_producer == qp->rq_consumer)
+		qp->rq_producer = (uint16_t)up_fetch_be32(&qp->dbr[CX_DBR_RECV]);
+	return (uint16_t)(qp->rq_producer - qp->rq_consumer);
 }
 
 bool cx_sq_pending(struct up_qp *base)
@@ -365,8 +377,8 @@ void cx_qp_reset(struct up_qp *base)
 {
 	struct cx_qp *qp = cx_qp(base);
 
-	qp->sq_consumer = 0;
-	qp->rq_consumer = 0;
+	qp->sq_consumer = qp->sq_producer = 0;
+	qp->rq_consumer = qp->rq_producer = 0;
 }
 
 int cx_scatter_list(const struct cx_buf *buf, const struct up_mem *mem, uint64_t off,
@@ -409,7 +421,7 @@ int cx_rq_take(struct up_qp *base, struct up_recv_wr *wr)
 
 	if (!qp->dbr)
 		return -EFAULT;
-	posted = (uint16_t)(up_fetch_be32(&qp->dbr[CX_DBR_RECV]) - qp->rq_consumer);
+	posted = rq_posted(qp);
 	if (!posted)
 		return 0;
 	if (posted > mask + 1)
