@@ -105,7 +105,9 @@ static void scroll_by(struct screen *s, int lines)
 static bool keys_until(const struct watch *w, struct screen *s, double end, const json_t *before,
 		       const json_t *now, double seconds)
 {
-	for (double left = end - now_s(); left > 0; left = end - now_s()) {
+	double left;
+
+	while ((left = end - now_s()) > 0) {
 		timeout((int)(left * 1000) + 1);
 		switch (getch()) {
 		case 'q':

@@ -19,7 +19,7 @@
 
 enum operation {
 	POST, /* QP, opcode, opmod, flags of 8 bits, imm of 32 bits, segments (see add_segment) */
-	POKE, /* page of 8 bits, offset of 16 bits, n of 8 bits, n bytes: the attacker's rings */
+	POKE, /* page of 8 bits, offset of 16 bits, n of 8 bits, n bytes: the attacker's memory */
 	RUN,  /* rounds of 8 bits, log2 of ns between them of 8 bits */
 	RECEIVE, /* queue of 8 bits, segments */
 	ANSWER,	 /* the victim posts: QP, opcode of 8 bits, then as a segment of RADDR, length 16 */
@@ -215,7 +215,7 @@ static void post(struct fuzz_input *in)
 
 static void poke(struct fuzz_input *in)
 {
-	unsigned page = FUZZ_RECORDS + fuzz_u8(in) % (FUZZ_FREE - FUZZ_RECORDS);
+	unsigned page = FUZZ_RECORDS + fuzz_u8(in) % (FUZZ_PAGES - FUZZ_RECORDS);
 	uint32_t off = fuzz_u16(in) % FUZZ_PAGE, n = fuzz_u8(in);
 	const uint8_t *bytes;
 

@@ -293,6 +293,11 @@ def wqes():
                  + post(xrc, read, u8(7, 1), raddr(pieces, 0), data(write_only, 4057, 40)) + go,
         "rights": post(rc, read, raddr(everything, 0), data(read_only, 0, 40)) + post(uc, send, data(read_only, 0, 40))
                   + u8(3, 0) + data(read_only, 0, 40) + u8(0) + u8(4, rc, 0, 20, 0) + go,
+        "fast_by_reference": u8(1, 24) + u16(0) + u8(64) + pas(50, 51, 52, 53, 54, 55, 56, 57)
+                + post(rc, umr, raw(struct.pack(">B3xHHQ32x", 0, 4, 0, 0x203E0041)),
+                       raw(struct.pack(">BxBBIIIQQ", 0, 0xBD, 0, 0xFFFFFF42, 0, 1, 0x90000000, 8192).ljust(64, b"\0")),
+                       data(everything, 0, 64), imm=0x109 << 8 | 0x42)
+                + post(rc_srq, write, raddr(everything, 0), data(fast, 0, 20)) + go,
         "fast": post(rc, umr, raw(struct.pack(">B3xHHQ32x", 0x80, 4, 0, 0x203E0041)),
                      raw(struct.pack(">BxBBIIIQQ", 0, 0xBD, 0, 0xFFFFFF42, 0, 1, 0x90000000, 8192).ljust(64, b"\0")),
                      raw(pas(50, 51, 52, 53, 54, 55, 56, 57)), imm=0x109 << 8 | 0x42)

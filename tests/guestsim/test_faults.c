@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -561,17 +560,14 @@ static void *hog(void *arg)
 	return NULL;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
+/*
+ * Counted in copies, not in time, which a loaded machine stretches: if a short message had to wait
+ * for a copy to end, each one would see at least one end. There are always 32 to wait for.
+ */
 static void test_fairness(void **state)
 {
 	enum { PINGS = 400 };
-	static uint64_t took[PINGS];
+	unsigned undisturbed = 0, before;
 	struct hog h = {0};
 	pthread_t t;
 
@@ -579,24 +575,17 @@ static void test_fairness(void **state)
 	while (!__atomic_load_n(&h.done, __ATOMIC_RELAXED))
 		check_others();
 	for (unsigned i = 0; i < PINGS; i++) {
-		uint64_t begin = gs_now_ns();
-
+		before = __atomic_load_n(&h.done, __ATOMIC_RELAXED);
 		tl_send_recv(&bystanders.a, &bystanders.b, 8);
-		took[i] = gs_now_ns() - begin;
+		undisturbed += __atomic_load_n(&h.done, __ATOMIC_RELAXED) == before;
 	}
 	__atomic_store_n(&h.stop, true, __ATOMIC_RELAXED);
 	pthread_join(t, NULL);
 	tl_side_close(&h.p.a);
 	tl_side_close(&h.p.b);
-	qsort(took, PINGS, sizeof(took[0]), by_size);
-	print_message("8 bytes beside endless copies: median %lu us, 99 %% within %lu us\n",
-		      took[PINGS / 2] / 1000, took[PINGS * 99 / 100] / 1000);
-	/*
-	 * One such copy takes some 10 ms, and there are always 32 of them. A turn of each QP's
-	 * share, and what a loaded machine adds, is far less.
-	 */
-	assert_true(took[PINGS / 2] < 20000000);
-	assert_true(took[PINGS * 99 / 100] < 200000000);
+	if (undisturbed < PINGS / 2)
+		gs_fail("%u of %u short messages waited for a copy of 64 MiB", PINGS - undisturbed,
+			PINGS);
 }
 
 int main(void)
