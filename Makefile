@@ -11,7 +11,7 @@ $(BUILD)/build.ninja: | deps
 	meson setup $(BUILD)
 
 deps:
-	@tools/deps.sh
+	@tools/deps.sh build $(filter demo check,$(MAKECMDGOALS))
 
 demo: all
 	@tools/demo.py --build $(BUILD)

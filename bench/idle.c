@@ -68,8 +68,7 @@ static void open_pair(struct rig *r, unsigned deep_sleep_us)
 		e->scq = e->rcq = gs_cq_create(e->vm, 64);
 		e->buf = gs_ram_alloc(e->vm, 4096, 4096);
 		e->mr = gs_mr_register(e->pd, e->buf, 4096, GS_ALL);
-		e->qp = gs_qp_create(e->pd,
-				     &(struct gs_qp_attr){.type = GS_RC, .send_cq = e->scq});
+		e->qp = gs_qp_create(e->pd, &(struct gs_qp_attr){.type = GS_RC, .send_cq = e->scq});
 	}
 	gs_qp_connect(r->a.qp, r->b.qp, &l);
 }

@@ -146,8 +146,7 @@ void report_add(struct report *r, const struct row *row)
 	json_object_set_new(o, "peers", json_object());
 	json_object_set_new(o, "limit",
 			    row->limit ? number(samples_median(row->limit)) : json_null());
-	json_object_set_new(o, "limit_is",
-			    row->limit ? json_string(row->limit_is) : json_null());
+	json_object_set_new(o, "limit_is", row->limit ? json_string(row->limit_is) : json_null());
 	json_object_set_new(o, "ratio", row->limit ? number(ratio_of(row)) : json_null());
 	json_object_set_new(o, "reach", reach_text(row));
 	json_object_set_new(o, "met", is_met(row));
@@ -159,9 +158,10 @@ void report_add(struct report *r, const struct row *row)
 void report_missing(struct report *r, const char *what, size_t size, const char *unit,
 		    const char *why)
 {
-	json_array_append_new(r->rows, json_pack("{s:s, s:I, s:s, s:n, s:{}, s:n, s:n, s:s}",
-						 "what", what, "size", (json_int_t)size, "unit",
-						 unit, "ours", "peers", "reach", "met", "why", why));
+	json_array_append_new(r->rows,
+			      json_pack("{s:s, s:I, s:s, s:n, s:{}, s:n, s:n, s:s}", "what", what,
+					"size", (json_int_t)size, "unit", unit, "ours", "peers",
+					"reach", "met", "why", why));
 }
 
 static void format_size(char *text, size_t n, json_int_t size)
@@ -193,7 +193,8 @@ void report_print(const struct report *r)
 
 	printf("%-26s %6s %10s %-9s %10s %6s  %s\n", "what", "size", "ours", "unit", "limit",
 	       "ratio", "reach");
-	json_array_foreach(r->rows, i, row) {
+	json_array_foreach(r->rows, i, row)
+	{
 		const json_t *ratio = json_object_get(row, "ratio");
 		char size[24];
 

@@ -43,11 +43,11 @@ static void open_end(struct end *e, const struct gs_daemon *d, unsigned port, si
 	memset(e->buf, 1, buf);
 	e->mr = gs_mr_register(e->pd, e->buf, buf, GS_ALL);
 	e->qp = gs_qp_create(e->pd, &(struct gs_qp_attr){.type = GS_RC,
-							  .send_cq = e->scq,
-							  .recv_cq = e->rcq,
-							  .send_blocks = QUEUE,
-							  .recv_wrs = QUEUE / 2,
-							  .recv_sges = 1});
+							 .send_cq = e->scq,
+							 .recv_cq = e->rcq,
+							 .send_blocks = QUEUE,
+							 .recv_wrs = QUEUE / 2,
+							 .recv_sges = 1});
 }
 
 void rig_open(struct rig *r, size_t buf)

@@ -21,8 +21,9 @@ struct args {
 
 static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "Write the results to FILE as JSON"},
-	{"only", 'n', "PART", 0, "Only this part: latency, bandwidth, scale, idle, events, "
-				 "registration"},
+	{"only", 'n', "PART", 0,
+	 "Only this part: latency, bandwidth, scale, idle, events, "
+	 "registration"},
 	{"quick", 'q', NULL, 0, "Few rounds: whether it runs, not how fast it is"},
 	{0},
 };
@@ -50,9 +51,9 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } parts[] = {
-	{"latency", bench_latency}, {"bandwidth", bench_bandwidth}, {"scale", bench_scale},
-	{"idle", bench_idle},	    {"events", bench_events},	    {"registration",
-								     bench_registration},
+	{"latency", bench_latency}, {"bandwidth", bench_bandwidth},
+	{"scale", bench_scale},	    {"idle", bench_idle},
+	{"events", bench_events},   {"registration", bench_registration},
 };
 
 static void run_parts(struct bench *b, const char *only)

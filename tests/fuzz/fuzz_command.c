@@ -85,8 +85,8 @@ static void make_objects(void)
 static void command(struct fuzz_input *in)
 {
 	static uint8_t bytes[FUZZ_NBOXES * CX_MBOX_DATA];
-	struct fuzz_command c = {.in_len = fuzz_u16(in), .out_len = fuzz_u16(in)};
-	uint32_t n = fuzz_u16(in);
+	uint32_t in_len = fuzz_u16(in), out_len = fuzz_u16(in), n = fuzz_u16(in);
+	struct fuzz_command c = {.in_len = in_len, .out_len = out_len};
 	uint8_t out[16];
 
 	if (n > in->left)

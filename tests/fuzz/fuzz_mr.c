@@ -288,8 +288,10 @@ static void fill(struct shadow *s, struct fuzz_input *in)
 		s->mr->pages[i] = s->pages[i] = some_address(in);
 		return;
 	}
-	s->pieces[i] = (struct up_mr_piece){
-		.key = some_key(in), .addr = some_address(in), .len = some_length(in)};
+	/* One after the other: an initializer has no order. */
+	s->pieces[i].key = some_key(in);
+	s->pieces[i].addr = some_address(in);
+	s->pieces[i].len = some_length(in);
 	memcpy(s->mr->pieces, s->pieces, s->state.capacity * sizeof(*s->pieces));
 	for (uint32_t k = 0; k < s->state.count; k++) {
 		if (__builtin_add_overflow(sum, s->pieces[k].len, &sum))

@@ -116,7 +116,8 @@ static void play(struct model *m, struct fuzz_input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
-	struct model m = {.capacity = fuzz_u8(&in), .first = fuzz_u8(&in)};
+	uint32_t capacity = fuzz_u8(&in), first = fuzz_u8(&in);
+	struct model m = {.capacity = capacity, .first = first};
 	int err = up_table_init(&m.table, m.capacity, m.first);
 
 	CHECK(err == (m.first < m.capacity ? 0 : -EINVAL));

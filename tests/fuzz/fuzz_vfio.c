@@ -17,17 +17,14 @@
  * `fds`: the low half is the number of descriptors to attach, the high half the kind of the first
  * (enum file); the others follow in turn. A record that the input is too short for ends the list.
  */
-#include "base/log.h"
+#include "fuzz.h"
+
 #include "vfio/vfio_proto.h"
 #include "vfio/vfio_user.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -38,13 +35,6 @@ enum { RAM_PAGES = 16, PAGE = 4096, VECTORS = 8, MAX_MAPS = 12, BAR_SIZE = 4 * P
 enum kind { MESSAGE, RAW, DRAIN, RECONNECT, RESIZE, TOUCH, NR_KINDS };
 
 enum file { FILE_RAM, FILE_RAM_READ_ONLY, FILE_EVENTFD, FILE_PIPE, FILE_NULL, NR_FILES };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
 
 struct map {
 	uint64_t iova, size;
@@ -64,26 +54,6 @@ static struct up_vfio_server *server;
 static int client;
 static int files[NR_FILES];
 static int bar_fd;
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
-void up_log(int priority, const char *port, const char *fmt, ...)
-{
-	char line[1024];
-	va_list args;
-
-	(void)priority;
-	(void)port;
-	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-}
 
 static int dev_dma_map(void *dev, uint64_t iova, uint64_t size, void *hva, uint32_t prot)
 {
@@ -308,18 +278,16 @@ static void send_bytes(const uint8_t *bytes, size_t size, uint8_t fds)
 		run_server();
 }
 
-static bool take(struct input *in, void *to, size_t size)
+static bool take(struct fuzz_input *in, void *to, size_t size)
 {
-	if (in->left < size)
-		return false;
-	if (to)
-		memcpy(to, in->at, size);
-	in->at += size;
-	in->left -= size;
-	return true;
+	const uint8_t *at = fuzz_take(in, size);
+
+	if (at && to)
+		memcpy(to, at, size);
+	return at;
 }
 
-static bool play_message(struct input *in)
+static bool play_message(struct fuzz_input *in)
 {
 	static uint8_t bytes[16 + 65536];
 	uint8_t head[6];
@@ -343,7 +311,7 @@ static bool play_message(struct input *in)
 	return true;
 }
 
-static bool play_raw(struct input *in)
+static bool play_raw(struct fuzz_input *in)
 {
 	uint8_t head[3];
 	size_t size;
@@ -357,7 +325,7 @@ static bool play_raw(struct input *in)
 	return take(in, NULL, size);
 }
 
-static bool play(struct input *in)
+static bool play(struct fuzz_input *in)
 {
 	uint8_t kind, pages;
 	unsigned i;
@@ -400,7 +368,7 @@ static int lowest_free_fd(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool ready;
-	struct input in = {data, size};
+	struct fuzz_input in = {data, size};
 	int free_before;
 
 	if (!ready) {

@@ -147,6 +147,8 @@ static bool check_pieces(enum vm_name who, const struct wire *w, uint8_t access,
 		uint64_t n = p->len < len ? p->len : len;
 
 		len -= n;
+		if (!n)
+			continue;
 		if (p->inlined)
 			CHECK(access == CX_MKEY_LR);
 		else if (is_unknown(who, p->key))

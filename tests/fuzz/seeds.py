@@ -85,7 +85,10 @@ def mr():
     fill_pages = u8(fill, 0, 0, 2) + at(12, 0) + u8(fill, 0, 1, 2) + at(12 | 16, 0)
     make_list = u8(create, pieces, 4) + attributes(at(13, 0), u8(200))
     fill_list = (u8(fill, 1, 0, 2) + u8(0) + at(0, 100) + u8(60) + u8(fill, 1, 1, 2) + u8(0) + at(0, 4090) + u8(80))
+    chain = b"".join(u8(create, pieces, 1) + attributes(at(12, 0), u8(100)) + u8(fill, i, 0, 1, i - 1) + at(i - 1, 0) + u8(100)
+                     for i in range(1, 6))
     return {
+        "chain": make_pages + fill_pages + chain + b"".join(use(i, 0, i, 0, 100) for i in range(1, 6)),
         "physical": u8(create, phys, 0) + attributes(at(12, 0), u8(0), 0xD8) + use(0, 0, 12, 10, 100) + use(0, 3, 12, 4090, 100),
         "pages": make_pages + fill_pages + use(0, 0, 0, 16, 200) + use(0, 4, 0, 4090, 100),
         "list": make_pages + fill_pages + make_list + fill_list + use(1, 1, 1, 0, 140) + use(1, 3, 1, 50, 20),
@@ -144,11 +147,11 @@ def create_eq():
     return command(0x301, c.bytes + pas(40))
 
 
-def create_cq(log_size=6, resize=None):
-    c = Context(256).put(0x0C, 3, 5, log_size).put(0x14, 0, 32, 1).put64(0x38, page(41))
+def create_cq(log_size=6, resize=None, cut=None, record=0):
+    c = Context(256).put(0x0C, 3, 5, log_size).put(0x14, 0, 32, 1).put64(0x38, page(41) + record)
     if resize:
         return command(0x403, c.bytes + pas(*range(50, 58)), op_mod=1, obj=resize)
-    return command(0x400, c.bytes + pas(42))
+    return command(0x400, c.bytes + pas(*([42] * (1 << max(0, log_size - 6)))), in_len=cut and 272 + cut)
 
 
 def create_mkey(mode, entries, octwords, start=0x10000, length=0x4000, rights=0x7C, free=0):
@@ -205,15 +208,23 @@ def data_segment(length, key, addr):
     return struct.pack(">IIQ", length, key, addr)
 
 
+def register(mask, flags, mkey, entries, reference=None):
+    """A registration on the prepared device's QP for them; `entries` follow, or lie where `reference` says."""
+    head = ctrl(0x25, 0x45, 8 + (len(reference or entries) + 15) // 16, mkey << 8 | 0x42)
+    head += struct.pack(">B3xHHQ32x", flags, len(entries) // 16, 0, mask)
+    head += struct.pack(">BxBBIIIQQ", 0, 0xBC, 0, 0xFFFFFF42, 0, 1, 0x8000, 0x4000) + b"\0" * 27 + b"\x0c" + b"\0" * 4
+    wqe = (head + (reference or entries)).ljust(192, b"\0")
+    return write_send(21, 6, wqe, 3)
+
+
 def commands():
     fresh, ready = u8(0), u8(1)
     key = 0x101 << 8 | 0x42
     resources = command(0x802) + command(0x800) + command(0x80E) + command(0x771)
     objects = bring_up() + resources + create_eq() + create_cq()
     write = ctrl(8, 0x40, 4) + struct.pack(">QII", 0x10000, key, 0) + data_segment(64, key, 0x11000) + b"\0" * 16
-    umr = ctrl(0x25, 0x45, 11, 0x103 << 8 | 0x42) + struct.pack(">B3xHHQ32x", 0x80, 4, 0, 0x203E0041)
-    umr += struct.pack(">BxBBIIIQQ", 0, 0xBC, 0, 0xFFFFFF42, 0, 1, 0x8000, 64) + b"\0" * 32
-    umr += struct.pack(">IIQ", 64, key, 0x10000) + b"\0" * 48
+    fields = 0x203E0043
+    klms, mtts = data_segment(64, key, 0x10000) + b"\0" * 48, pas(*range(48, 56))
     physical = 0x102 << 8 | 0x42
     large = data_segment(20000, physical, page(0) + 20000)
     xrc = ctrl(10, 0x46, 3) + struct.pack(">I12x", 0x41) + large
@@ -226,16 +237,30 @@ def commands():
                 + command(0x201, obj=0x101, out_len=304) + command(0x202, obj=0x101),
         "states": ready + create_qp(0) + b"".join(qp_command(o, 0x48) for o in (0x502, 0x503, 0x504, 0x508, 0x50C)) + run()
                   + command(0x50B, obj=0x48, out_len=272) + command(0x507, obj=0x48) + run() + command(0x50A, obj=0x48),
+        "records": ready + b"".join(create_cq(record=r) + command(0x402, obj=0x41 + i, out_len=272)
+                                    for i, r in enumerate((4, 8, 4088, 4092, 23 * PAGE))),
+        "long_list": ready + create_cq(13, cut=1024) + create_cq(13, cut=1016),
         "resize": ready + create_cq(7, 0x40) + command(0x402, obj=0x40, out_len=272),
         "port": ready + command(0x750) + command(0x762, out_len=528) + command(0x764, extra=0xFFFF, out_len=144)
                 + command(0x765, extra=0xFFFF, out_len=528) + command(0x770, b"\0" * 16, out_len=528),
         "registers": ready + b"".join(command(0x805, b"\0" * 256, op_mod=1, obj=r, out_len=272)
-                                      for r in (0x5003, 0x5004, 0x5006, 0x5008, 0x500F, 0x6001)),
+                                      for r in (0x5003, 0x5004, 0x5006, 0x5008, 0x500F, 0x6001, 0x7004)),
         "groups": ready + command(0x806, b"\xff\x12" + b"\0" * 14, obj=0x44) + command(0x807, b"\xff\x12" + b"\0" * 14, obj=0x44),
         "mad": ready + command(0x50D, mad(1, 1, 0x15, 1), out_len=272),
         "busy": ready + command(0x401, obj=0x40) + command(0x302, obj=1) + command(0x801, obj=1) + command(0x501, obj=0x40) + run(),
         "write": ready + write_send(16, 1, write) + run(),
-        "register": ready + write_send(21, 6, umr, 3) + run(),
+        "register_list": ready + register(fields, 0x80, 0x103, klms) + run(),
+        "register_pages": ready + register(fields, 0x80, 0x104, mtts) + run() + command(0x201, obj=0x104, out_len=304),
+        "register_by_reference": ready + memory(33, 0, mtts) + register(fields, 0, 0x104, mtts, data_segment(64, key, 0x10000)) + run(),
+        "limits": ready + command(0x703, op_mod=1, obj=0x40, extra=3) + command(0x708, op_mod=1, obj=0x41, extra=2)
+                  + command(0x702, obj=0x40, out_len=272) + create_rmp()
+                  + command(0x90D, (b"\0\0\0\0\0\0\0\1".ljust(0x46, b"\0") + b"\0\4").ljust(256, b"\0"), obj=0x42)
+                  + command(0x90F, obj=0x42, out_len=272) + command(0x90E, obj=0x42) + run(),
+        "counters": ready + command(0x771) + command(0x773, b"\0" * 15 + b"\1", out_len=256) + command(0x772, obj=1)
+                    + command(0x80F, obj=1),
+        "capabilities": fresh + command(0x104) + command(0x109, b"\0" * 256) + command(0x109, b"\0" * 256, op_mod=6)
+                        + command(0x10A, out_len=112) + command(0x102) + command(0x203, out_len=32) + command(0x80D),
+        "port_caps": ready + command(0x763, b"\0" * 0x44 + b"\0\1\0\2" + b"\0" * 440),
         "unmap": ready + write_send(16, 1, write) + u8(6, 0) + run() + u8(6, 2) + run(),
         "srq_in_use": ready + memory(29, 0, b"\0\0\0\1" + b"\0" * 12 + large + data_segment(0, 0x100, 0))
                       + memory(9, 41 * 64, b"\0\0\0\1") + write_send(22, 7, xrc) + run(0, 0) + command(0x706, obj=0x41) + run(),

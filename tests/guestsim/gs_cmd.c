@@ -60,8 +60,7 @@ static void grow(struct gs_vm *vm, struct chain *c, unsigned count)
 	if (!c->box)
 		gs_fail("out of memory");
 	while (c->count < count)
-		c->box[c->count++] =
-			gs_ram_alloc(vm, sizeof(struct cx_mailbox), MAILBOX_ALIGN);
+		c->box[c->count++] = gs_ram_alloc(vm, sizeof(struct cx_mailbox), MAILBOX_ALIGN);
 }
 
 /* Lays out a chain for `len` bytes beyond the inline ones; returns the first one's address. */

@@ -207,7 +207,8 @@ uint64_t gs_daemon_rss(const struct gs_daemon *d)
 	char line[256];
 
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "RssAnon: %lu", &kib) == 1 || sscanf(line, "RssFile: %lu", &kib) == 1)
+		if (sscanf(line, "RssAnon: %lu", &kib) == 1 ||
+		    sscanf(line, "RssFile: %lu", &kib) == 1)
 			sum += kib;
 	fclose(f);
 	return (uint64_t)sum * 1024;

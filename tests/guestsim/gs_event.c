@@ -132,7 +132,8 @@ bool gs_event_wait(struct gs_vm *vm, int type, struct gs_event *ev, unsigned ms)
 		if (found)
 			return true;
 		now = gs_now_ns();
-		if (now >= end || !gs_eq_sleep(&vm->async_eq, (unsigned)((end - now) / 1000000u) + 1))
+		if (now >= end ||
+		    !gs_eq_sleep(&vm->async_eq, (unsigned)((end - now) / 1000000u) + 1))
 			return false;
 	}
 }

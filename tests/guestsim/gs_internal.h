@@ -53,8 +53,8 @@ void gs_srq_release(struct gs_srq *srq, uint16_t index);
 struct gs_wqe {
 	struct gs_qp *qp;
 	uint8_t *start; /* the control segment */
-	uint8_t *at;    /* where the next segment goes */
-	unsigned ds;    /* segments of 16 bytes so far */
+	uint8_t *at;	/* where the next segment goes */
+	unsigned ds;	/* segments of 16 bytes so far */
 };
 /* False: no room for a request of `bytes`. */
 bool gs_wqe_begin(struct gs_wqe *w, struct gs_qp *qp, unsigned bytes);

@@ -106,8 +106,8 @@ struct gs_mr *gs_mr_register_at(struct gs_pd *pd, void *ptr, size_t len, uint64_
 
 struct gs_mr *gs_mr_register(struct gs_pd *pd, void *ptr, size_t len, unsigned access)
 {
-	return gs_mr_register_at(pd, ptr, len, (uintptr_t)ptr,
-				 gs_ram_page_shift(pd->vm, ptr, len), access);
+	return gs_mr_register_at(pd, ptr, len, (uintptr_t)ptr, gs_ram_page_shift(pd->vm, ptr, len),
+				 access);
 }
 
 static void put_parts(uint8_t *entries, const struct gs_part *parts, unsigned n)

@@ -5,7 +5,6 @@
  */
 #include "gs_internal.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum { DS = CX_WQE_DS };
@@ -56,11 +55,10 @@ void gs_wqe_end(struct gs_wqe *w, uint64_t wr_id, uint8_t op, uint8_t fm_ce_se, 
 	struct cx_wqe_ctrl *ctrl = (struct cx_wqe_ctrl *)w->start;
 	unsigned block = qp->sq_post & (qp->sq_blocks - 1);
 
-	*ctrl = (struct cx_wqe_ctrl){
-		.opmod_idx_opcode = htobe32((uint32_t)qp->sq_post << 8 | op),
-		.qpn_ds = htobe32(qp->qpn << CX_CTRL_QPN_SHIFT | w->ds),
-		.fm_ce_se = fm_ce_se,
-		.imm = imm_be};
+	*ctrl = (struct cx_wqe_ctrl){.opmod_idx_opcode = htobe32((uint32_t)qp->sq_post << 8 | op),
+				     .qpn_ds = htobe32(qp->qpn << CX_CTRL_QPN_SHIFT | w->ds),
+				     .fm_ce_se = fm_ce_se,
+				     .imm = imm_be};
 	qp->last_ctrl = w->start;
 	qp->sq_post = (uint16_t)(qp->sq_post + blocks_of(w->ds * DS));
 	qp->sq_wr_id[block] = wr_id;

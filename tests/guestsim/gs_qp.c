@@ -12,12 +12,9 @@ static const struct {
 	uint8_t service;
 	bool has_sq, has_rq;
 } kinds[] = {
-	[GS_RC] = {CX_QPST_RC, true, true},
-	[GS_UC] = {CX_QPST_UC, true, true},
-	[GS_UD] = {CX_QPST_UD, true, true},
-	[GS_XRC_INI] = {CX_QPST_XRC, true, false},
-	[GS_XRC_TGT] = {CX_QPST_XRC, false, false},
-	[GS_QP1] = {CX_QPST_QP1, true, true},
+	[GS_RC] = {CX_QPST_RC, true, true},	    [GS_UC] = {CX_QPST_UC, true, true},
+	[GS_UD] = {CX_QPST_UD, true, true},	    [GS_XRC_INI] = {CX_QPST_XRC, true, false},
+	[GS_XRC_TGT] = {CX_QPST_XRC, false, false}, [GS_QP1] = {CX_QPST_QP1, true, true},
 	[GS_UMR] = {CX_QPST_REG_UMR, true, false},
 };
 

@@ -10,15 +10,14 @@
 #include <string.h>
 
 enum {
-	INLINE_LIST_BYTES = 64,			/* MLX5_IB_SQ_UMR_INLINE_THRESHOLD */
-	MAX_CHUNK = (1 << 20) - CX_XLT_ALIGN,	/* MLX5_MAX_UMR_CHUNK */
+	INLINE_LIST_BYTES = 64,		      /* MLX5_IB_SQ_UMR_INLINE_THRESHOLD */
+	MAX_CHUNK = (1 << 20) - CX_XLT_ALIGN, /* MLX5_MAX_UMR_CHUNK */
 	ANY_QP = 0xffffff,
 };
 
 #define ACCESS_MASK                                                                                \
 	(CX_MKEY_MASK_LR | CX_MKEY_MASK_LW | CX_MKEY_MASK_RR | CX_MKEY_MASK_RW | CX_MKEY_MASK_A)
-#define TRANSLATION_MASK                                                                           \
-	(CX_MKEY_MASK_LEN | CX_MKEY_MASK_PAGE_SIZE | CX_MKEY_MASK_START_ADDR)
+#define TRANSLATION_MASK (CX_MKEY_MASK_LEN | CX_MKEY_MASK_PAGE_SIZE | CX_MKEY_MASK_START_ADDR)
 /* frwr_mkey_mask() */
 #define FAST_REG_MASK                                                                              \
 	(TRANSLATION_MASK | ACCESS_MASK | CX_MKEY_MASK_EN_RINVAL | CX_MKEY_MASK_KEY |              \

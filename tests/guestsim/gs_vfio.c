@@ -241,10 +241,10 @@ int gs_vfio_negotiate(struct gs_vfio *v)
 	memcpy(body, &ver, sizeof(ver));
 	memcpy(body + sizeof(ver), json, sizeof(json));
 	err = gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_VERSION,
-							    .body = body,
-							    .body_len = sizeof(body),
-							    .out = out,
-							    .out_len = &out_len});
+							   .body = body,
+							   .body_len = sizeof(body),
+							   .out = out,
+							   .out_len = &out_len});
 	if (err)
 		return err;
 	if (out_len < sizeof(ver))
@@ -267,17 +267,14 @@ int gs_vfio_open(struct gs_vfio *v, const char *path)
 
 int gs_vfio_dma_map(struct gs_vfio *v, int fd, uint64_t offset, uint64_t iova, uint64_t size)
 {
-	struct vu_dma_map map = {.argsz = sizeof(map),
-				 .flags = 3,
-				 .offset = offset,
-				 .address = iova,
-				 .size = size};
+	struct vu_dma_map map = {
+		.argsz = sizeof(map), .flags = 3, .offset = offset, .address = iova, .size = size};
 
 	return gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_DMA_MAP,
-							     .body = &map,
-							     .body_len = sizeof(map),
-							     .fds = &fd,
-							     .nr_fds = fd >= 0});
+							    .body = &map,
+							    .body_len = sizeof(map),
+							    .fds = &fd,
+							    .nr_fds = fd >= 0});
 }
 
 int gs_vfio_dma_unmap(struct gs_vfio *v, uint64_t iova, uint64_t size)
@@ -285,8 +282,8 @@ int gs_vfio_dma_unmap(struct gs_vfio *v, uint64_t iova, uint64_t size)
 	struct vu_dma_unmap unmap = {.argsz = sizeof(unmap), .address = iova, .size = size};
 
 	return gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_DMA_UNMAP,
-							     .body = &unmap,
-							     .body_len = sizeof(unmap)});
+							    .body = &unmap,
+							    .body_len = sizeof(unmap)});
 }
 
 /* Walks the capability chain for the sparse areas. */
@@ -352,10 +349,10 @@ int gs_vfio_irq_count(struct gs_vfio *v, unsigned index, unsigned *count)
 	struct vu_irq_info info = {.argsz = sizeof(info), .index = index}, out;
 	size_t out_len = sizeof(out);
 	int err = gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_DEVICE_GET_IRQ_INFO,
-								.body = &info,
-								.body_len = sizeof(info),
-								.out = &out,
-								.out_len = &out_len});
+							       .body = &info,
+							       .body_len = sizeof(info),
+							       .out = &out,
+							       .out_len = &out_len});
 
 	if (err)
 		return err;
@@ -372,10 +369,10 @@ int gs_vfio_set_eventfd(struct gs_vfio *v, unsigned index, unsigned vector, int 
 				 .count = 1};
 
 	return gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_DEVICE_SET_IRQS,
-							     .body = &set,
-							     .body_len = sizeof(set),
-							     .fds = &eventfd,
-							     .nr_fds = eventfd >= 0});
+							    .body = &set,
+							    .body_len = sizeof(set),
+							    .fds = &eventfd,
+							    .nr_fds = eventfd >= 0});
 }
 
 int gs_vfio_read(struct gs_vfio *v, unsigned region, uint64_t off, void *buf, uint32_t len)
@@ -388,10 +385,10 @@ int gs_vfio_read(struct gs_vfio *v, unsigned region, uint64_t off, void *buf, ui
 	if (!out)
 		return -ENOMEM;
 	err = gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_REGION_READ,
-							    .body = &acc,
-							    .body_len = sizeof(acc),
-							    .out = out,
-							    .out_len = &out_len});
+							   .body = &acc,
+							   .body_len = sizeof(acc),
+							   .out = out,
+							   .out_len = &out_len});
 	if (!err && out_len != sizeof(acc) + len)
 		err = -EPROTO;
 	if (!err)
@@ -411,8 +408,8 @@ int gs_vfio_write(struct gs_vfio *v, unsigned region, uint64_t off, const void *
 	memcpy(body, &acc, sizeof(acc));
 	memcpy(body + sizeof(acc), buf, len);
 	err = gs_vfio_request(v, &(struct gs_vfio_request){.command = VU_REGION_WRITE,
-							    .body = body,
-							    .body_len = sizeof(acc) + len});
+							   .body = body,
+							   .body_len = sizeof(acc) + len});
 	free(body);
 	return err;
 }

@@ -82,8 +82,8 @@ void gs_daemon_check(const struct gs_daemon *d);
 const char *gs_daemon_socket(const struct gs_daemon *d, unsigned port);
 unsigned gs_daemon_fds(const struct gs_daemon *d);
 unsigned gs_daemon_maps(const struct gs_daemon *d);
-uint64_t gs_daemon_rss(const struct gs_daemon *d);     /* bytes, shared memory not counted */
-uint64_t gs_daemon_cpu_ns(const struct gs_daemon *d);  /* user and system time so far */
+uint64_t gs_daemon_rss(const struct gs_daemon *d);    /* bytes, shared memory not counted */
+uint64_t gs_daemon_cpu_ns(const struct gs_daemon *d); /* user and system time so far */
 /* Waits until the daemon has exactly as many descriptors and mappings. */
 void gs_daemon_await_resources(const struct gs_daemon *d, unsigned fds, unsigned maps);
 
@@ -92,10 +92,10 @@ void gs_daemon_await_resources(const struct gs_daemon *d, unsigned fds, unsigned
 enum { GS_VECTORS = 8, GS_COMP_EQS = 2, GS_MAX_RANGES = 4 };
 
 struct gs_vm_opts {
-	size_t ram;       /* bytes; 0: 256 MiB. Pages cost host memory only once touched */
-	uint64_t gpa;     /* of the first byte; RAM from 4 GiB - hole on continues at 4 GiB */
-	size_t low;       /* bytes below the gap at 4 GiB; 0: all */
-	bool no_mmap;     /* trap: UAR stores go over the socket even where they could be mapped */
+	size_t ram;	  /* bytes; 0: 256 MiB. Pages cost host memory only once touched */
+	uint64_t gpa;	  /* of the first byte; RAM from 4 GiB - hole on continues at 4 GiB */
+	size_t low;	  /* bytes below the gap at 4 GiB; 0: all */
+	bool no_mmap;	  /* trap: UAR stores go over the socket even where they could be mapped */
 	bool no_bring_up; /* only connect, map memory, set up interrupts */
 };
 
@@ -115,7 +115,7 @@ struct gs_eq {
 /* What an asynchronous event said. */
 struct gs_event {
 	uint8_t type, sub_type;
-	uint32_t number; /* of the QP, SRQ or CQ; of the port for port events */
+	uint32_t number;  /* of the QP, SRQ or CQ; of the port for port events */
 	uint8_t syndrome; /* CQ errors */
 };
 
@@ -145,7 +145,7 @@ struct gs_vm {
 	struct gs_mailboxes *mailboxes;
 	/* Sees each command before it is executed; NULL: nobody does. */
 	void (*on_command)(struct gs_vm *vm, const void *in, uint32_t inlen, uint32_t outlen);
-	uint8_t status;    /* of the last command */
+	uint8_t status;	   /* of the last command */
 	uint32_t syndrome; /* of the last command */
 	/* Event queues (gs_event.c); cmd_eq.ring is NULL until it exists */
 	struct gs_eq cmd_eq, async_eq, pages_eq, comp_eq[GS_COMP_EQS];
@@ -299,8 +299,8 @@ struct gs_mr *gs_mw_alloc(struct gs_pd *pd, unsigned type);
 
 struct gs_wc {
 	uint64_t wr_id;
-	uint8_t status;  /* enum cx_syndrome, 0 for success */
-	uint8_t cqe_op;  /* enum cx_cqe_opcode */
+	uint8_t status;	 /* enum cx_syndrome, 0 for success */
+	uint8_t cqe_op;	 /* enum cx_cqe_opcode */
 	uint8_t send_op; /* enum cx_opcode of a requester's completion */
 	uint8_t vendor;
 	uint32_t byte_len;
@@ -319,7 +319,7 @@ struct gs_cq_attr {
 	unsigned entries; /* a power of two */
 	unsigned comp_vector;
 	bool cqe128, ignore_overrun;
-	bool scattered; /* ring over scattered pages */
+	bool scattered;		       /* ring over scattered pages */
 	uint16_t period_us, max_count; /* moderation */
 };
 
@@ -410,8 +410,8 @@ struct gs_qp_attr {
 	uint32_t xrcd;
 	bool signal_all;
 	bool scattered; /* rings over scattered pages */
-	bool kernel;    /* the kernel's, not a process': it may register pages by work request */
-	uint32_t uar;   /* 0: the VM's */
+	bool kernel;	/* the kernel's, not a process': it may register pages by work request */
+	uint32_t uar;	/* 0: the VM's */
 };
 
 struct gs_qp {
@@ -434,8 +434,8 @@ struct gs_qp {
 	unsigned sq_blocks;
 	uint16_t sq_post, sq_done; /* blocks, counting on */
 	const uint8_t *last_ctrl;  /* control segment of the newest request */
-	uint64_t *sq_wr_id;        /* by block of the request's begin */
-	uint16_t *sq_next;         /* by block: sq_post after that request */
+	uint64_t *sq_wr_id;	   /* by block of the request's begin */
+	uint16_t *sq_next;	   /* by block: sq_post after that request */
 	/* Receive queue */
 	uint8_t *rq;
 	unsigned rq_wrs, rq_stride;
@@ -463,14 +463,14 @@ struct gs_path gs_path_gid(const struct gs_vm *vm);
 struct gs_link {
 	uint32_t remote_qpn;
 	struct gs_path path;
-	unsigned access;       /* GS_REMOTE_* */
+	unsigned access; /* GS_REMOTE_* */
 	uint32_t qkey;
 	uint16_t pkey_index;
-	uint8_t mtu;           /* enum ib_mtu: 1 is 256 bytes, 5 is 4096 */
+	uint8_t mtu;	       /* enum ib_mtu: 1 is 256 bytes, 5 is 4096 */
 	uint8_t min_rnr_timer; /* 5-bit code; 1 is 10 us */
 	uint8_t rnr_retry;     /* 7: for ever */
 	uint8_t retry_count;
-	uint8_t timeout;       /* 4.096 us << n */
+	uint8_t timeout;		   /* 4.096 us << n */
 	uint8_t rd_atomic, dest_rd_atomic; /* outstanding; 0: none */
 };
 /* Usual values; retry and RNR retry 7, timeout 14 (67 ms). */
@@ -518,8 +518,9 @@ struct gs_send_wr {
 	uint64_t raddr;
 	uint32_t rkey;
 	uint64_t swap_add, compare;
-	uint64_t swap_mask, compare_mask; /* masked atomics */
-	const struct gs_path *path;       /* UD */
+	/* Masked atomics. Of a fetch and add compare_mask has the highest bit of each field. */
+	uint64_t swap_mask, compare_mask;
+	const struct gs_path *path; /* UD */
 	uint32_t dest_qpn, dest_qkey;
 	uint32_t xrc_srqn;
 	unsigned nsge;

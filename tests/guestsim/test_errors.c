@@ -1,44 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What goes wrong: the completion status at both ends, the state of both QPs and the asynchronous
- * events, after chapters 9.9 and 11.6 of the InfiniBand specification. Each test ends with a
- * message that passes: an error stays with the QP that made it.
+ * Requests that fail: the completion status at both ends, the state of both QPs and the
+ * asynchronous events, after chapters 9.9 and 11.6 of the InfiniBand specification. Each test ends
+ * with a message that passes: an error stays with the QP that made it.
  */
 #include "testlib.h"
 
 #include <string.h>
 
 enum { MIB = 1024 * 1024 };
-
-/* Retries that give up after some tens of milliseconds. */
-static struct gs_link quick_link(void)
-{
-	struct gs_link l = gs_link_default();
-
-	l.timeout = 10; /* 4.2 ms */
-	l.retry_count = 2;
-	l.rnr_retry = 0;
-	return l;
-}
-
-static int quick_pair_open(void **state)
-{
-	struct gs_link l = quick_link();
-
-	tl_sides_open(state);
-	tl_connect(*state, GS_RC, &l);
-	return 0;
-}
-
-static void reconnect_and_ping(struct pair *p)
-{
-	struct gs_link l = quick_link();
-
-	tl_connect(p, GS_RC, &l);
-	gs_event_forget(p->a.vm);
-	gs_event_forget(p->b.vm);
-	tl_ping(p);
-}
 
 static struct gs_send_wr request(struct pair *p, uint8_t op, struct gs_sge *sge)
 {
@@ -72,7 +42,7 @@ static void expect_local(struct pair *p, uint8_t op, struct gs_sge sge)
 	expect_request(p, &wr, CX_SYND_LOCAL_PROT);
 	/* The other end learns nothing of it. */
 	assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_RTS);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 static void test_local_key(void **state)
@@ -119,7 +89,7 @@ static void test_local_key_later(void **state)
 	tl_recv(&p->b, 0, 2 * MIB);
 	expect_request(p, &wr, CX_SYND_LOCAL_PROT);
 	gs_cq_expect_none(p->b.rcq, 20);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 static void test_local_write_right(void **state)
@@ -147,15 +117,14 @@ static void receive_fails(struct pair *p, struct gs_sge sge)
 	assert_int_equal(wc.wr_id, 8192);
 	assert_int_equal(gs_qp_state(p->a.qp), CX_QPS_ERR);
 	assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_ERR);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 static void test_receive_memory(void **state)
 {
 	struct pair *p = *state;
 	struct gs_mr *ro = gs_mr_register(p->b.pd, p->b.buf, 4096, GS_REMOTE_READ);
-	struct gs_mr *foreign =
-		gs_mr_register(gs_pd_create(p->b.vm), p->b.buf, 4096, GS_ALL);
+	struct gs_mr *foreign = gs_mr_register(gs_pd_create(p->b.vm), p->b.buf, 4096, GS_ALL);
 	struct gs_sge bad = gs_sge(p->b.mr, p->b.buf, 64);
 
 	receive_fails(p, gs_sge(ro, p->b.buf, 64));
@@ -170,7 +139,8 @@ static void test_receive_memory(void **state)
 
 /* ---- remote access ---- */
 
-static void expect_remote(struct pair *p, const struct gs_send_wr *wr, uint8_t status, uint8_t event)
+static void expect_remote(struct pair *p, const struct gs_send_wr *wr, uint8_t status,
+			  uint8_t event)
 {
 	memset(p->b.buf, 0x6b, 8192);
 	tl_recv(&p->b, 0, 64);
@@ -179,7 +149,7 @@ static void expect_remote(struct pair *p, const struct gs_send_wr *wr, uint8_t s
 	assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_ERR);
 	gs_cq_expect(p->b.rcq, CX_SYND_WR_FLUSH);
 	tl_check_same(p->b.buf, 8192, 0x6b);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 static void remote_denied(struct pair *p, struct gs_send_wr wr)
@@ -257,11 +227,12 @@ static void test_remote_rights(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct gs_send_wr wr = request(p, cases[i].op, &sge);
-		struct gs_link l = quick_link();
+		struct gs_link l = tl_quick_link();
 
 		wr.rkey = gs_mr_register(p->b.pd, p->b.buf, 4096, GS_ALL & ~cases[i].lacks)->key;
 		remote_denied(p, wr);
-		/* The QP itself does not take the operation: that is an invalid request (9.7.4.1). */
+		/* The QP itself does not take the operation: that is an invalid request (9.7.4.1).
+		 */
 		wr.rkey = p->b.mr->key;
 		l.access = GS_REMOTE_ALL & ~cases[i].lacks;
 		tl_connect(p, GS_RC, &l);
@@ -299,7 +270,7 @@ static void test_receive_too_small(void **state)
 		gs_cq_expect(p->b.rcq, CX_SYND_LOCAL_LENGTH);
 		tl_check_same(p->b.buf + len - 1, 64, 0x3c);
 		assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_ERR);
-		reconnect_and_ping(p);
+		tl_reconnect(p);
 	}
 }
 
@@ -313,7 +284,7 @@ static void test_message_too_long(void **state)
 
 	wr.nsge = 2;
 	expect_request(p, &wr, CX_SYND_LOCAL_LENGTH);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 /* ---- receiver not ready ---- */
@@ -321,7 +292,7 @@ static void test_message_too_long(void **state)
 static void test_rnr(void **state)
 {
 	struct pair *p = *state;
-	struct gs_link l = quick_link();
+	struct gs_link l = tl_quick_link();
 	uint64_t t;
 
 	tl_send(&p->a, 0, 64);
@@ -358,7 +329,7 @@ static void test_rnr(void **state)
 	gs_cq_expect(p->a.scq, 0);
 	gs_cq_expect(p->b.rcq, 0);
 	tl_check(p->b.buf, 64, 4);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 /* What waits for a receive does not hold up another QP. */
@@ -376,8 +347,11 @@ static void test_rnr_beside(void **state)
 	assert_int_equal(gs_qp_to_reset(stuck_peer), 0);
 	gs_qp_connect(stuck, stuck_peer, &l);
 	sge = gs_sge(p->a.mr, p->a.buf + MIB, 64);
-	gs_post_send(stuck, &(struct gs_send_wr){.wr_id = 99, .op = CX_OP_SEND,
-						 .flags = GS_SIGNALED, .nsge = 1, .sge = &sge});
+	gs_post_send(stuck, &(struct gs_send_wr){.wr_id = 99,
+						 .op = CX_OP_SEND,
+						 .flags = GS_SIGNALED,
+						 .nsge = 1,
+						 .sge = &sge});
 	for (unsigned i = 0; i < 200; i++)
 		tl_send_recv(&p->a, &p->b, 100);
 	sge = gs_sge(p->b.mr, p->b.buf + MIB, 64);
@@ -403,7 +377,7 @@ static void expect_no_answer(struct pair *p)
 static void test_no_peer(void **state)
 {
 	struct pair *p = *state;
-	struct gs_link l = quick_link();
+	struct gs_link l = tl_quick_link();
 
 	/* No such QP. */
 	tl_connect(p, GS_RC, &l);
@@ -427,13 +401,13 @@ static void test_no_peer(void **state)
 	l.path.dlid = 0;
 	gs_qp_bring_up(p->a.qp, &l);
 	expect_no_answer(p);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 static void test_peer_not_ready(void **state)
 {
 	struct pair *p = *state;
-	struct gs_link l = quick_link();
+	struct gs_link l = tl_quick_link();
 
 	/* Reset, then initialized: it does not answer in either state. */
 	assert_int_equal(gs_qp_to_reset(p->b.qp), 0);
@@ -457,14 +431,14 @@ static void test_peer_not_ready(void **state)
 	l.remote_qpn = p->b.qp->qpn;
 	gs_qp_bring_up(p->a.qp, &l);
 	expect_no_answer(p);
-	reconnect_and_ping(p);
+	tl_reconnect(p);
 }
 
 /* Destroyed while a message waits for a receive there. */
 static void test_peer_goes(void **state)
 {
 	struct pair *p = *state;
-	struct gs_link l = quick_link();
+	struct gs_link l = tl_quick_link();
 
 	l.rnr_retry = 7;
 	tl_connect(p, GS_RC, &l);
@@ -473,244 +447,13 @@ static void test_peer_goes(void **state)
 	assert_int_equal(gs_qp_destroy(p->b.qp), 0);
 	p->b.qp = NULL;
 	gs_cq_expect(p->a.scq, CX_SYND_TRANSPORT_RETRY);
-	reconnect_and_ping(p);
-}
-
-/* ---- flushing ---- */
-
-static void test_flush(void **state)
-{
-	struct pair *p = *state;
-
-	for (unsigned i = 0; i < 20; i++)
-		tl_recv(&p->a, 64 * i, 64);
-	assert_int_equal(gs_qp_to_err(p->a.qp), 0);
-	for (unsigned i = 0; i < 20; i++)
-		assert_int_equal(gs_cq_expect(p->a.rcq, CX_SYND_WR_FLUSH).wr_id, 64 * i);
-	/* What is posted in this state is flushed, too (C10-31). */
-	for (unsigned i = 0; i < 30; i++) {
-		tl_send(&p->a, 64 * i, 64);
-		tl_recv(&p->a, 64 * i, 64);
-	}
-	for (unsigned i = 0; i < 30; i++) {
-		assert_int_equal(gs_cq_expect(p->a.scq, CX_SYND_WR_FLUSH).wr_id, 64 * i);
-		assert_int_equal(gs_cq_expect(p->a.rcq, CX_SYND_WR_FLUSH).wr_id, 64 * i);
-	}
-	reconnect_and_ping(p);
-}
-
-/* One bad request: those before it succeed, it fails although unsignalled, the rest is flushed. */
-static void test_flush_after_error(void **state)
-{
-	struct pair *p = *state;
-	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
-	struct gs_send_wr wr = request(p, CX_OP_RDMA_WRITE, &sge);
-	uint32_t good = wr.rkey;
-
-	for (unsigned i = 0; i < 40; i++) {
-		wr.wr_id = i;
-		wr.rkey = i == 10 ? good ^ 1 : good;
-		wr.flags = i % 2 ? GS_SIGNALED : 0;
-		assert_true(gs_post_send_quiet(p->a.qp, &wr));
-	}
-	gs_ring_send(p->a.qp);
-	for (unsigned i = 1; i < 10; i += 2)
-		assert_int_equal(gs_cq_expect(p->a.scq, 0).wr_id, i);
-	assert_int_equal(gs_cq_expect(p->a.scq, CX_SYND_REMOTE_ACCESS).wr_id, 10);
-	for (unsigned i = 11; i < 40; i++)
-		assert_int_equal(gs_cq_expect(p->a.scq, CX_SYND_WR_FLUSH).wr_id, i);
-	gs_cq_expect_none(p->a.scq, 1);
-	reconnect_and_ping(p);
-}
-
-/* A reset forgets what was posted, without a completion. */
-static void test_reset_forgets(void **state)
-{
-	struct pair *p = *state;
-	struct gs_link l = gs_link_default();
-
-	tl_connect(p, GS_RC, &l);
-	for (unsigned i = 0; i < 10; i++) {
-		tl_send(&p->a, 0, 64);
-		tl_recv(&p->a, 0, 64);
-	}
-	gs_cq_expect_none(p->a.scq, 10);
-	assert_int_equal(gs_qp_to_reset(p->a.qp), 0);
-	assert_int_equal(gs_qp_to_reset(p->b.qp), 0);
-	gs_qp_connect(p->a.qp, p->b.qp, &l);
-	gs_cq_expect_none(p->a.scq, 10);
-	gs_cq_expect_none(p->a.rcq, 1);
-	tl_ping(p);
-}
-
-/* ---- malformed requests ---- */
-
-struct wqe {
-	struct cx_wqe_ctrl ctrl;
-	uint8_t rest[256];
-};
-
-static void expect_malformed(struct pair *p, const struct wqe *w, unsigned len, bool fix)
-{
-	struct gs_wc wc;
-
-	gs_post_raw(p->a.qp, 7, w, len, fix);
-	gs_cq_wait(p->a.scq, &wc, 1);
-	assert_int_equal(wc.cqe_op, CX_CQE_REQ_ERR);
-	assert_int_equal(wc.status, CX_SYND_LOCAL_QP_OP);
-	assert_int_equal(gs_qp_state(p->a.qp), CX_QPS_ERR);
-	assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_RTS);
-	reconnect_and_ping(p);
-}
-
-static struct wqe raw_wqe(const struct gs_qp *qp, uint8_t op, unsigned ds)
-{
-	struct wqe w = {0};
-
-	w.ctrl.opmod_idx_opcode = htobe32((uint32_t)qp->sq_post << 8 | op);
-	w.ctrl.qpn_ds = htobe32(qp->qpn << CX_CTRL_QPN_SHIFT | ds);
-	w.ctrl.fm_ce_se = CX_CTRL_CE_CQE;
-	return w;
-}
-
-static void test_malformed(void **state)
-{
-	static const uint8_t bad_ops[] = {0x02, 0x07, 0x0c, 0x0e, 0x13, 0x1f, 0x26, 0x7f, 0xff};
-	struct pair *p = *state;
-	struct wqe w;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(bad_ops); i++) {
-		w = raw_wqe(p->a.qp, bad_ops[i], 2);
-		expect_malformed(p, &w, 32, true);
-	}
-	/* No size; less than the operation needs; more than was posted. */
-	w = raw_wqe(p->a.qp, CX_OP_SEND, 0);
-	expect_malformed(p, &w, 16, false);
-	w = raw_wqe(p->a.qp, CX_OP_RDMA_WRITE, 1);
-	expect_malformed(p, &w, 16, false);
-	w = raw_wqe(p->a.qp, CX_OP_ATOMIC_CS, 2);
-	expect_malformed(p, &w, 32, false);
-	w = raw_wqe(p->a.qp, CX_OP_UMR, 2);
-	expect_malformed(p, &w, 32, false);
-	w = raw_wqe(p->a.qp, CX_OP_SEND, 63);
-	expect_malformed(p, &w, 16, false);
-	/* Inline data beyond the end of the request. */
-	w = raw_wqe(p->a.qp, CX_OP_SEND, 2);
-	up_put_be32(w.rest, CX_INLINE | 500);
-	expect_malformed(p, &w, 32, false);
-}
-
-/* Operations that the service does not have. */
-static void test_wrong_service(void **state)
-{
-	static const uint8_t not_uc[] = {CX_OP_RDMA_READ, CX_OP_ATOMIC_CS, CX_OP_ATOMIC_FA};
-	static const uint8_t not_ud[] = {CX_OP_RDMA_WRITE, CX_OP_RDMA_READ, CX_OP_ATOMIC_FA,
-					 CX_OP_SEND_INVAL};
-	struct pair *p = *state;
-	struct gs_link l = quick_link();
-	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
-	struct gs_path path = gs_path_to(p->b.vm);
-	struct gs_send_wr wr;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(not_uc); i++) {
-		tl_connect(p, GS_UC, &l);
-		wr = request(p, not_uc[i], &sge);
-		gs_post_send(p->a.qp, &wr);
-		gs_cq_expect(p->a.scq, CX_SYND_LOCAL_QP_OP);
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(not_ud); i++) {
-		tl_connect(p, GS_UD, &l);
-		wr = request(p, not_ud[i], &sge);
-		wr.path = &path;
-		gs_post_send(p->a.qp, &wr);
-		gs_cq_expect(p->a.scq, CX_SYND_LOCAL_QP_OP);
-	}
-	reconnect_and_ping(p);
-}
-
-/* A send counter that runs ahead of what was ever written. */
-static void test_doorbell_ahead(void **state)
-{
-	struct pair *p = *state;
-	struct gs_wc wc;
-
-	__atomic_store_n(&p->a.qp->dbr[CX_DBR_SEND], htobe32(0x8000), __ATOMIC_RELEASE);
-	gs_uar_store64(p->a.vm, p->a.qp->uar, CX_UAR_BF_OFFSET,
-		       (uint64_t)p->a.qp->qpn << CX_CTRL_QPN_SHIFT);
-	gs_cq_wait(p->a.scq, &wc, 1);
-	assert_int_not_equal(wc.status, 0);
-	reconnect_and_ping(p);
-}
-
-/* ---- completion queues and events ---- */
-
-static void test_cq_overrun(void **state)
-{
-	struct pair *p = *state;
-	struct gs_link l = quick_link();
-	struct gs_qp_attr attr = {.type = GS_RC};
-	struct gs_cq *small = gs_cq_create(p->a.vm, 4), *kept = p->a.scq;
-	struct gs_event ev;
-
-	p->a.scq = small;
-	tl_connect_attr(p, &attr, &l);
-	for (unsigned i = 0; i < 6; i++)
-		tl_rdma(&p->a, CX_OP_RDMA_WRITE, 0, 8, &p->b, 0);
-	assert_true(gs_event_wait(p->a.vm, CX_EVENT_CQ_ERROR, &ev, GS_WAIT_MS));
-	assert_int_equal(ev.number, small->cqn);
-	assert_int_equal(ev.syndrome, 1);
-	p->a.scq = kept;
-	reconnect_and_ping(p);
-}
-
-/* A CQ that may be overrun: no error. */
-static void test_cq_overrun_ignored(void **state)
-{
-	struct pair *p = *state;
-	struct gs_link l = quick_link();
-	struct gs_qp_attr attr = {.type = GS_RC};
-	struct gs_cq_attr cqa = {.entries = 4, .ignore_overrun = true};
-	struct gs_cq *kept = p->a.scq;
-
-	p->a.scq = gs_cq_create_attr(p->a.vm, &cqa);
-	tl_connect_attr(p, &attr, &l);
-	for (unsigned i = 0; i < 20; i++)
-		tl_rdma(&p->a, CX_OP_RDMA_WRITE, 0, 8, &p->b, 0);
-	gs_event_expect_none(p->a.vm, CX_EVENT_CQ_ERROR, 50);
-	assert_int_equal(gs_qp_state(p->a.qp), CX_QPS_RTS);
-	p->a.scq = kept;
-	reconnect_and_ping(p);
-}
-
-/* The first message at a QP that is not yet ready to send. */
-static void test_comm_est(void **state)
-{
-	struct pair *p = *state;
-	struct gs_link l = quick_link(), to;
-
-	tl_connect(p, GS_RC, &l);
-	assert_int_equal(gs_qp_to_reset(p->b.qp), 0);
-	gs_event_forget(p->b.vm);
-	to = l;
-	to.remote_qpn = p->a.qp->qpn;
-	to.path = gs_path_to(p->a.vm);
-	assert_int_equal(gs_qp_to_init(p->b.qp, &to), 0);
-	tl_recv(&p->b, 0, 64);
-	tl_recv(&p->b, 0, 64);
-	assert_int_equal(gs_qp_to_rtr(p->b.qp, &to), 0);
-	tl_send(&p->a, 0, 64);
-	gs_cq_expect(p->b.rcq, 0);
-	gs_event_expect(p->b.vm, CX_EVENT_COMM_EST, p->b.qp->qpn);
-	/* Once only. */
-	tl_send(&p->a, 0, 64);
-	gs_cq_expect(p->b.rcq, 0);
-	gs_event_expect_none(p->b.vm, CX_EVENT_COMM_EST, 20);
+	tl_reconnect(p);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define QUICK_TEST(f) cmocka_unit_test_setup_teardown(f, quick_pair_open, tl_pair_close)
+#define QUICK_TEST(f) cmocka_unit_test_setup_teardown(f, tl_quick_open, tl_pair_close)
 		QUICK_TEST(test_local_key),
 		QUICK_TEST(test_local_key_later),
 		QUICK_TEST(test_local_write_right),
@@ -726,15 +469,6 @@ int main(void)
 		QUICK_TEST(test_no_peer),
 		QUICK_TEST(test_peer_not_ready),
 		QUICK_TEST(test_peer_goes),
-		QUICK_TEST(test_flush),
-		QUICK_TEST(test_flush_after_error),
-		QUICK_TEST(test_reset_forgets),
-		QUICK_TEST(test_malformed),
-		QUICK_TEST(test_wrong_service),
-		QUICK_TEST(test_doorbell_ahead),
-		QUICK_TEST(test_cq_overrun),
-		QUICK_TEST(test_cq_overrun_ignored),
-		QUICK_TEST(test_comm_est),
 	};
 
 	tl_init();

@@ -100,7 +100,8 @@ static void test_unmap_under_traffic(void **state)
 	for (unsigned i = 0; i < 30; i++) {
 		struct gs_wc wc;
 
-		/* Queues and the driver's things lie in the first range, the buffer in the second. */
+		/* Queues and the driver's things lie in the first range, the buffer in the second.
+		 */
 		open_split(&p.a, 0, 0);
 		open_split(&p.b, 1, 8 * MIB);
 		p.b.buf = gs_ram_alloc(p.b.vm, TL_BUF, 2 * MIB);

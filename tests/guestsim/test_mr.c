@@ -72,8 +72,8 @@ static void test_addresses(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bases); i++) {
 		for (unsigned shift = 12; shift <= 21; shift += 3) {
-			struct gs_mr *mr = gs_mr_register_at(p->b.pd, p->b.buf, LEN, bases[i],
-							     shift, GS_ALL);
+			struct gs_mr *mr =
+				gs_mr_register_at(p->b.pd, p->b.buf, LEN, bases[i], shift, GS_ALL);
 
 			if (bases[i] & ((1ull << shift) - 1))
 				continue;
@@ -459,8 +459,7 @@ static void test_window_refused(void **state)
 	bad.key ^= 0x40;
 	bind_fails(p, mw, 1, &bad, buf, 4096, GS_REMOTE_READ);
 	/* A window of another domain. */
-	bind_fails(p, gs_mw_alloc(gs_pd_create(p->b.vm), 1), 1, p->b.mr, buf, 4096,
-		   GS_REMOTE_READ);
+	bind_fails(p, gs_mw_alloc(gs_pd_create(p->b.vm), 1), 1, p->b.mr, buf, 4096, GS_REMOTE_READ);
 	tl_ping(p);
 }
 
@@ -547,8 +546,7 @@ static void test_window_without_region(void **state)
 	gs_cq_expect(p->b.scq, 0);
 	use_ok(p, mw->key, (uintptr_t)p->b.buf, p->b.buf, 4096);
 	if (gs_mr_deregister(mr) == 0) {
-		assert_int_not_equal(
-			rdma(p, CX_OP_RDMA_WRITE, mw->key, (uintptr_t)p->b.buf, 8), 0);
+		assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, mw->key, (uintptr_t)p->b.buf, 8), 0);
 		again_window(p);
 	}
 	tl_ping(p);

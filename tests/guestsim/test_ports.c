@@ -3,11 +3,10 @@
  * Ports and tenants: sixteen VMs that all talk to one another, tenants that cannot, VMs that come
  * and go, drivers that start again, trapped doorbells, several workers, several processes in a VM.
  */
-#include "testlib.h"
+#include "bystanders.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { VMS = 16, QUIET_MS = 20 };
 
@@ -136,10 +135,8 @@ static void test_shared_on_workers(void **state)
 		open_node(&nodes[i], i);
 	srq = gs_srq_create(hub->s.pd, &(struct gs_srq_attr){.wrs = 256, .sges = 1});
 	for (unsigned i = 1; i < 4; i++) {
-		struct gs_qp_attr attr = {.type = GS_RC,
-					  .send_cq = hub->s.scq,
-					  .recv_cq = hub->s.rcq,
-					  .srq = srq};
+		struct gs_qp_attr attr = {
+			.type = GS_RC, .send_cq = hub->s.scq, .recv_cq = hub->s.rcq, .srq = srq};
 
 		at_hub[i] = gs_qp_create(hub->s.pd, &attr);
 		tl_side_qp(&nodes[i].s, GS_RC);
@@ -264,22 +261,6 @@ static void ping_fresh(unsigned a, unsigned b)
 	tl_side_close(&p.b);
 }
 
-/* Waits until the daemon has noticed that all VMs are gone: numbers that stay. */
-static void await_gone(unsigned *maps, unsigned *fds)
-{
-	unsigned stable = 0;
-
-	*maps = *fds = 0;
-	while (stable < 20) {
-		unsigned m = gs_daemon_maps(&tl_daemon), f = gs_daemon_fds(&tl_daemon);
-
-		stable = m == *maps && f == *fds ? stable + 1 : 0;
-		*maps = m;
-		*fds = f;
-		usleep(2000);
-	}
-}
-
 /* VMs die and are replaced, many times; nothing is left behind. */
 static void test_come_and_go(void **state)
 {
@@ -288,7 +269,7 @@ static void test_come_and_go(void **state)
 
 	start(&(struct gs_daemon_opts){.ports = 2});
 	ping_fresh(0, 1);
-	await_gone(&maps, &fds);
+	by_resources(&fds, &maps);
 	rss = gs_daemon_rss(&tl_daemon);
 	for (unsigned i = 0; i < 40; i++)
 		ping_fresh(i % 2, (i + 1) % 2);

@@ -8,9 +8,9 @@
 enum { KIB = 1024, MIB = 1024 * 1024 };
 
 static const size_t sizes[] = {
-	0,	  1,	    2,	     7,		 8,	      9,	 63,	    64,	     65,
-	255,	  256,	    1000,    4095,	 4096,	      4097,	 8192,	    65535,   65536,
-	65537,	  100003,   MIB - 1, MIB,	 MIB + 1,     3 * MIB,	 5 * MIB + 13,
+	0,     1,      2,	7,    8,       9,	63,	      64,    65,
+	255,   256,    1000,	4095, 4096,    4097,	8192,	      65535, 65536,
+	65537, 100003, MIB - 1, MIB,  MIB + 1, 3 * MIB, 5 * MIB + 13,
 };
 
 static void test_send_sizes(void **state)
@@ -78,7 +78,8 @@ static unsigned cut(const struct side *s, struct gs_sge *sge, unsigned n, size_t
 	size_t at = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		size_t rest = len - at, part = i + 1 == n ? rest : gs_random(&seed) % (rest / 2 + 1);
+		size_t rest = len - at,
+		       part = i + 1 == n ? rest : gs_random(&seed) % (rest / 2 + 1);
 
 		sge[i] = gs_sge(s->mr, s->buf + at, part);
 		at += part;
@@ -89,9 +90,11 @@ static unsigned cut(const struct side *s, struct gs_sge *sge, unsigned n, size_t
 static void test_sg_lists(void **state)
 {
 	struct pair *p = *state;
-	struct gs_sge from[32], to[32];
+	struct gs_sge from[60], to[32];
 
-	for (unsigned n = 1; n <= 30; n++) {
+	/* 60 pieces and a remote address fill the 63 segments that a request can have. */
+	for (unsigned i = 1; i <= 31; i++) {
+		unsigned n = i == 31 ? 60 : i;
 		size_t len = n * 3001;
 		struct gs_send_wr wr = {.op = CX_OP_SEND,
 					.flags = GS_SIGNALED,
@@ -100,7 +103,7 @@ static void test_sg_lists(void **state)
 
 		tl_fill(p->a.buf, len, n);
 		memset(p->b.buf, 0, len + 8);
-		gs_post_recv(p->b.qp, n, to, cut(&p->b, to, 31 - n, len, n * 7));
+		gs_post_recv(p->b.qp, n, to, cut(&p->b, to, 32 - i, len, n * 7));
 		gs_post_send(p->a.qp, &wr);
 		gs_cq_expect(p->a.scq, 0);
 		assert_int_equal(gs_cq_expect(p->b.rcq, 0).byte_len, len);
@@ -132,10 +135,8 @@ static void test_inline(void **state)
 	for (unsigned len = 0; len <= 900; len += len < 70 ? 1 : 83) {
 		struct gs_sge sge[2] = {{.addr = (uintptr_t)data, .len = len / 3},
 					{.addr = (uintptr_t)data + len / 3, .len = len - len / 3}};
-		struct gs_send_wr wr = {.op = CX_OP_SEND,
-					.flags = GS_SIGNALED | GS_INLINE,
-					.nsge = 2,
-					.sge = sge};
+		struct gs_send_wr wr = {
+			.op = CX_OP_SEND, .flags = GS_SIGNALED | GS_INLINE, .nsge = 2, .sge = sge};
 
 		tl_fill(data, len, len);
 		tl_recv(&p->b, 0, 4096);
@@ -292,6 +293,32 @@ static void test_atomics(void **state)
 	wr.swap_add = 0x0102030405060708;
 	assert_int_equal(atomic_op(p, &wr), (uint64_t)-1);
 	assert_int_equal(*target, 0x0102030405060708);
+}
+
+/* Extended atomics: parts of a word are compared, swapped, or added to by themselves. */
+static void test_masked_atomics(void **state)
+{
+	struct pair *p = *state;
+	uint64_t *target = (uint64_t *)(p->b.buf + 256);
+	struct gs_send_wr wr = {.raddr = (uintptr_t)target, .rkey = p->b.mr->key};
+
+	*target = 0x1111222233334444;
+	wr.op = CX_OP_ATOMIC_MASKED_CS;
+	wr.compare = 0xffff2222ffff4444;
+	wr.compare_mask = 0x0000ffff0000ffff;
+	wr.swap_add = 0xaaaabbbbccccdddd;
+	wr.swap_mask = 0xffff00000000ffff;
+	assert_int_equal(atomic_op(p, &wr), 0x1111222233334444);
+	assert_int_equal(*target, 0xaaaa22223333dddd);
+	assert_int_equal(atomic_op(p, &wr), 0xaaaa22223333dddd);
+	assert_int_equal(*target, 0xaaaa22223333dddd);
+
+	/* Two halves: what overflows in the lower one does not reach the upper one. */
+	wr.op = CX_OP_ATOMIC_MASKED_FA;
+	wr.swap_add = 0x00000001f0000000;
+	wr.compare_mask = 0x8000000080000000;
+	assert_int_equal(atomic_op(p, &wr), 0xaaaa22223333dddd);
+	assert_int_equal(*target, 0xaaaa22232333dddd);
 }
 
 struct adder {
@@ -453,8 +480,7 @@ static void big_message(struct pair *p, size_t len)
 
 	for (unsigned i = 0; i < 2; i++) {
 		tl_side_close(i ? &p->b : &p->a);
-		big[i] = (struct side){
-			.vm = gs_vm_open(gs_daemon_socket(&tl_daemon, i), &opts)};
+		big[i] = (struct side){.vm = gs_vm_open(gs_daemon_socket(&tl_daemon, i), &opts)};
 		big[i].pd = gs_pd_create(big[i].vm);
 		big[i].scq = gs_cq_create(big[i].vm, 64);
 		big[i].rcq = gs_cq_create(big[i].vm, 64);
@@ -599,16 +625,27 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, tl_pair_open, tl_pair_close)
-		PAIR_TEST(test_send_sizes),	  PAIR_TEST(test_send_short),
-		PAIR_TEST(test_write_read_sizes), PAIR_TEST(test_sg_lists),
-		PAIR_TEST(test_inline),		  PAIR_TEST(test_immediate),
-		PAIR_TEST(test_zero_length),	  PAIR_TEST(test_send_invalidate),
-		PAIR_TEST(test_atomics),	  PAIR_TEST(test_atomics_with_cpu),
-		PAIR_TEST(test_unsignalled),	  PAIR_TEST(test_fence),
-		PAIR_TEST(test_order),		  PAIR_TEST(test_ring_wrap),
-		PAIR_TEST(test_large_message),	  PAIR_TEST(test_largest_message),
-		PAIR_TEST(test_scattered),	  PAIR_TEST(test_cqe128),
-		PAIR_TEST(test_loopback),	  PAIR_TEST(test_address_by_gid),
+		PAIR_TEST(test_send_sizes),
+		PAIR_TEST(test_send_short),
+		PAIR_TEST(test_write_read_sizes),
+		PAIR_TEST(test_sg_lists),
+		PAIR_TEST(test_inline),
+		PAIR_TEST(test_immediate),
+		PAIR_TEST(test_zero_length),
+		PAIR_TEST(test_send_invalidate),
+		PAIR_TEST(test_atomics),
+		PAIR_TEST(test_masked_atomics),
+		PAIR_TEST(test_atomics_with_cpu),
+		PAIR_TEST(test_unsignalled),
+		PAIR_TEST(test_fence),
+		PAIR_TEST(test_order),
+		PAIR_TEST(test_ring_wrap),
+		PAIR_TEST(test_large_message),
+		PAIR_TEST(test_largest_message),
+		PAIR_TEST(test_scattered),
+		PAIR_TEST(test_cqe128),
+		PAIR_TEST(test_loopback),
+		PAIR_TEST(test_address_by_gid),
 		PAIR_TEST(test_uc),
 	};
 

@@ -23,7 +23,8 @@ static void many_to_one(struct pair *p, enum gs_qp_type type)
 {
 	struct gs_link l = gs_link_default();
 	struct gs_srq *srq = make_srq(&p->b);
-	struct gs_qp_attr with = {.type = type, .send_cq = p->b.scq, .recv_cq = p->b.rcq, .srq = srq};
+	struct gs_qp_attr with = {
+		.type = type, .send_cq = p->b.scq, .recv_cq = p->b.rcq, .srq = srq};
 	struct side from[QPS], to[QPS];
 	uint64_t seed = 5;
 
@@ -68,7 +69,8 @@ static void test_ud(void **state)
 	struct pair *p = *state;
 	struct gs_link l = gs_link_default();
 	struct gs_srq *srq = make_srq(&p->b);
-	struct gs_qp_attr with = {.type = GS_UD, .send_cq = p->b.scq, .recv_cq = p->b.rcq, .srq = srq};
+	struct gs_qp_attr with = {
+		.type = GS_UD, .send_cq = p->b.scq, .recv_cq = p->b.rcq, .srq = srq};
 	struct gs_path path = gs_path_to(p->b.vm);
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 200);
 
@@ -354,11 +356,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define SIDES_TEST(f) cmocka_unit_test_setup_teardown(f, tl_sides_open, tl_pair_close)
-		SIDES_TEST(test_rc),	     SIDES_TEST(test_uc),
-		SIDES_TEST(test_ud),	     SIDES_TEST(test_rnr),
-		SIDES_TEST(test_limit),	     SIDES_TEST(test_last_wqe),
-		SIDES_TEST(test_bad_memory), SIDES_TEST(test_in_use),
-		SIDES_TEST(test_xrc),	     SIDES_TEST(test_xrc_limit),
+		SIDES_TEST(test_rc),
+		SIDES_TEST(test_uc),
+		SIDES_TEST(test_ud),
+		SIDES_TEST(test_rnr),
+		SIDES_TEST(test_limit),
+		SIDES_TEST(test_last_wqe),
+		SIDES_TEST(test_bad_memory),
+		SIDES_TEST(test_in_use),
+		SIDES_TEST(test_xrc),
+		SIDES_TEST(test_xrc_limit),
 		SIDES_TEST(test_xrc_wrong_srq),
 	};
 

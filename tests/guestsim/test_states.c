@@ -288,9 +288,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, tl_pair_open, tl_pair_close)
-		PAIR_TEST(test_matrix),		      PAIR_TEST(test_query),
-		PAIR_TEST(test_change_rights),	      PAIR_TEST(test_what_runs),
-		PAIR_TEST(test_sqd),		      PAIR_TEST(test_reset_under_traffic),
+		PAIR_TEST(test_matrix),
+		PAIR_TEST(test_query),
+		PAIR_TEST(test_change_rights),
+		PAIR_TEST(test_what_runs),
+		PAIR_TEST(test_sqd),
+		PAIR_TEST(test_reset_under_traffic),
 		PAIR_TEST(test_bad_attributes),
 	};
 

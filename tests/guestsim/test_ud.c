@@ -401,11 +401,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define UD_TEST(f) cmocka_unit_test_setup_teardown(f, ud_open, tl_pair_close)
-		UD_TEST(test_by_lid),	      UD_TEST(test_by_gid),
-		UD_TEST(test_loopback),	      UD_TEST(test_pieces_and_immediate),
-		UD_TEST(test_dropped),	      UD_TEST(test_to_connected),
-		UD_TEST(test_send_errors),    UD_TEST(test_receive_too_small),
-		UD_TEST(test_multicast),      UD_TEST(test_gsi),
+		UD_TEST(test_by_lid),	   UD_TEST(test_by_gid),
+		UD_TEST(test_loopback),	   UD_TEST(test_pieces_and_immediate),
+		UD_TEST(test_dropped),	   UD_TEST(test_to_connected),
+		UD_TEST(test_send_errors), UD_TEST(test_receive_too_small),
+		UD_TEST(test_multicast),   UD_TEST(test_gsi),
 	};
 
 	tl_init();

@@ -67,10 +67,10 @@ void tl_side_close(struct side *s)
 void tl_side_qp(struct side *s, enum gs_qp_type type)
 {
 	s->qp = gs_qp_create(s->pd, &(struct gs_qp_attr){.type = type,
-							  .send_cq = s->scq,
-							  .recv_cq = s->rcq,
-							  .send_blocks = 256,
-							  .recv_sges = 32});
+							 .send_cq = s->scq,
+							 .recv_cq = s->rcq,
+							 .send_blocks = 256,
+							 .recv_sges = 32});
 }
 
 int tl_sides_open(void **state)
@@ -137,6 +137,35 @@ void tl_connect_attr(struct pair *p, const struct gs_qp_attr *attr, const struct
 	at.recv_cq = p->b.rcq;
 	p->b.qp = gs_qp_create(p->b.pd, &at);
 	gs_qp_connect(p->a.qp, p->b.qp, l);
+}
+
+struct gs_link tl_quick_link(void)
+{
+	struct gs_link l = gs_link_default();
+
+	l.timeout = 10; /* 4.2 ms */
+	l.retry_count = 2;
+	l.rnr_retry = 0;
+	return l;
+}
+
+int tl_quick_open(void **state)
+{
+	struct gs_link l = tl_quick_link();
+
+	tl_sides_open(state);
+	tl_connect(*state, GS_RC, &l);
+	return 0;
+}
+
+void tl_reconnect(struct pair *p)
+{
+	struct gs_link l = tl_quick_link();
+
+	tl_connect(p, GS_RC, &l);
+	gs_event_forget(p->a.vm);
+	gs_event_forget(p->b.vm);
+	tl_ping(p);
 }
 
 void tl_recv(struct side *s, size_t off, size_t len)

@@ -59,6 +59,13 @@ void tl_connect(struct pair *p, enum gs_qp_type type, const struct gs_link *l);
 /* The same by attributes of the caller's making, whose CQs are filled in. */
 void tl_connect_attr(struct pair *p, const struct gs_qp_attr *attr, const struct gs_link *l);
 
+/* Retries that give up after some tens of milliseconds, none for a missing receive. */
+struct gs_link tl_quick_link(void);
+/* As tl_pair_open(), with such QPs. */
+int tl_quick_open(void **state);
+/* New QPs of that kind; forgets events, and fails unless messages pass. */
+void tl_reconnect(struct pair *p);
+
 /* Posts. Offsets are into the sides' buffers; wr_id is the local offset. */
 void tl_recv(struct side *s, size_t off, size_t len);
 void tl_send(struct side *s, size_t off, size_t len);

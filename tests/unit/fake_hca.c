@@ -165,11 +165,19 @@ static void forget(struct up_qp *qp)
 {
 }
 
+static uint64_t fake_now;
+
+static uint64_t fake_clock(void)
+{
+	return fake_now;
+}
+
 static const struct up_net_ops net = {
 	.route = route,
 	.multicast = multicast,
 	.kick = kick,
 	.forget = forget,
+	.clock = fake_clock,
 };
 
 struct fake_hca *fake_hca_create(uint16_t lid)
@@ -360,6 +368,7 @@ enum up_run fake_run_at(struct fake_qp *qp, uint64_t now)
 	do {
 		struct up_budget budget = {.messages = 16, .bytes = 64 * 1024};
 
+		fake_now = now;
 		run = up_qp_run(fake_exec, &qp->base, now, &budget);
 	} while (run == UP_RUN_MORE);
 	return run;

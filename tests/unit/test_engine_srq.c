@@ -125,8 +125,7 @@ static void xrc_memory_is_that_of_the_queue_named(void **state)
 		wr->rkey = hb->all->key;
 		wr->xrc_srqn = last ? other->base.srqn : srq->base.srqn;
 		fake_run(a);
-		assert_int_equal(fake_wc(ha).status,
-				 last ? UP_WC_REM_ACCESS_ERR : UP_WC_SUCCESS);
+		assert_int_equal(fake_wc(ha).status, last ? UP_WC_REM_ACCESS_ERR : UP_WC_SUCCESS);
 	}
 	fake_qp_destroy(a);
 	fake_qp_destroy(b);

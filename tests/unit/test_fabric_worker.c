@@ -57,8 +57,10 @@ static void attach(unsigned i)
 
 	t.port[i] = up_port_create(t.fabric, names[i], "tenant", 0);
 	t.hca[i] = fake_hca_create(0);
-	t.fake_ops = t.ops = *t.hca[i]->base.ops;
-	t.ops.cq_post = cq_post;
+	if (i == 0) {
+		t.fake_ops = t.ops = *t.hca[i]->base.ops;
+		t.ops.cq_post = cq_post;
+	}
 	t.hca[i]->base.ops = &t.ops;
 	up_port_attach(t.port[i], &t.hca[i]->base);
 	up_port_set_active(t.port[i], true);

@@ -55,6 +55,8 @@ struct up_net_ops {
 			      void (*each)(struct up_qp *member, void *arg), void *arg);
 	/* Puts a QP on its worker's run list; any thread may call it. */
 	void (*kick)(struct up_qp *qp);
+	/* CLOCK_MONOTONIC in ns, for timers that begin in the middle of a turn. */
+	uint64_t (*clock)(void);
 	/* The QP goes away: nothing of the scheduler may refer to it. World stopped. */
 	void (*forget)(struct up_qp *qp);
 };

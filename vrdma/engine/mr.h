@@ -48,7 +48,7 @@ struct up_mr {
 	uint64_t start;
 	uint64_t length;
 	uint8_t page_shift;
-	bool privileged; /* of no domain: for QPs with up_qp.privileged, and only locally */
+	bool privileged;   /* of no domain: for QPs with up_qp.privileged, and only locally */
 	uint32_t capacity; /* of pages[] or pieces[] */
 	uint32_t count;	   /* in use */
 	union {

@@ -141,6 +141,8 @@ static enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr
 	if (qp->wait != why) {
 		qp->wait = why;
 		*left = tries;
+		/* The turn may have begun long ago: no timer may end too soon for that. */
+		x->now = qp->hca->net->clock();
 		qp->wait_since = x->now;
 		qp->wait_until = x->now + timer;
 		if (rnr) {

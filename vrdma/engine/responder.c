@@ -302,8 +302,8 @@ static enum up_ack move_atomic(struct up_exec *x, struct up_qp *resp, const stru
 	uint64_t old;
 
 	if (!remote_use(resp, wr, &use) ||
-	    up_mr_span(resp->hca, wr->rkey, &use, wr->raddr, 8, &span) ||
-	    span.len < 8 || (uintptr_t)span.ptr % 8)
+	    up_mr_span(resp->hca, wr->rkey, &use, wr->raddr, 8, &span) || span.len < 8 ||
+	    (uintptr_t)span.ptr % 8)
 		return nak_request(x, resp, UP_EV_QP_ACCESS, UP_NAK_ACCESS);
 	old = up_atomic_apply((uint64_t *)(void *)span.ptr, wr);
 	up_cursor_flat(&src, &old);

@@ -50,6 +50,7 @@ static const struct up_net_ops fabric_net = {
 	.multicast = up_mcast_deliver,
 	.kick = up_fabric_kick,
 	.forget = up_worker_forget,
+	.clock = up_worker_clock,
 };
 
 struct up_fabric *up_fabric_create(const struct up_fabric_config *cfg)

@@ -39,7 +39,7 @@
 
 static _Thread_local struct up_worker *self;
 
-static uint64_t now_ns(void)
+uint64_t up_worker_clock(void)
 {
 	struct timespec ts;
 
@@ -293,7 +293,7 @@ static void *worker_main(void *arg)
 {
 	struct up_worker *w = arg;
 	const struct up_fabric_config *cfg = &w->fabric->cfg;
-	uint64_t now = now_ns(), last_work = now;
+	uint64_t now = up_worker_clock(), last_work = now;
 
 	self = w;
 	/* The kernel's default slack of 50 us would double the shortest sleeps. */
@@ -305,16 +305,16 @@ static void *worker_main(void *arg)
 
 		if (round_once(w, now, &due)) {
 			last_work = now;
-			end = now_ns();
+			end = up_worker_clock();
 			up_stat_add(&w->stats.busy_ns, end - now);
 			now = end;
 		} else if (may_spin(w, now, now - last_work) || due <= now) {
 			relax();
-			now = now_ns();
+			now = up_worker_clock();
 		} else {
 			until = now + idle_time(w, now - last_work);
 			sleep_until(w, until < due ? until : due);
-			now = now_ns();
+			now = up_worker_clock();
 		}
 		yield_turn(w);
 	}

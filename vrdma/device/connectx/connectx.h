@@ -88,11 +88,12 @@ struct cx_cq {
 	uint16_t moderation_count, moderation_us;
 	uint32_t solicited_producer; /* producer index after the last solicited completion */
 	bool have_served;
-	uint32_t served_arm;	/* the arm record that was answered by an event */
-	uint64_t first_pending; /* moderation: when the oldest unreported completion came */
-	struct up_list watch;	/* on dev->watch while it holds what may be due an event */
-	bool watch_fresh;	/* completions came since the last look; at the list's front */
-	uint32_t watch_delay;	/* ns from a completion to the first look */
+	uint32_t served_arm;	       /* the arm record that was answered by an event */
+	bool untold, untold_solicited; /* completions since the last event */
+	uint64_t first_pending;	       /* moderation: when the oldest unreported completion came */
+	struct up_list watch;	       /* on dev->watch while it holds what may be due an event */
+	bool watch_fresh;     /* completions came since the last look; at the list's front */
+	uint32_t watch_delay; /* ns from a completion to the first look */
 	uint64_t watch_since, watch_next, watch_step; /* ns */
 	uint8_t raw_ctx[64];			      /* as created, for QUERY_CQ */
 };
