@@ -317,6 +317,22 @@ static void modest_completed(struct lane *lane, bool messages)
 		post(lane, UP_OP_WRITE, 0, 8, 0);
 }
 
+/* One request on lane 0, `n` of `len` bytes on the others; from here on the worker posts. */
+static void start_requests(void (*completed)(struct lane *lane, const struct up_wc *wc),
+			   uint32_t len, unsigned n)
+{
+	up_world_stop(t.fabric);
+	t.completed = completed;
+	for (unsigned i = 1; i < t.lanes; i++) {
+		for (unsigned k = 0; k < n; k++)
+			post(&t.lane[i], UP_OP_WRITE, 0, len, 2 << 20);
+		up_fabric_kick(&t.lane[i].qp->base);
+	}
+	post(t.lane, UP_OP_WRITE, 0, 8, 2 << 20);
+	up_fabric_kick(&t.lane->qp->base);
+	up_world_start(t.fabric);
+}
+
 static void count_bytes(struct lane *lane, const struct up_wc *wc)
 {
 	if (lane == t.lane) {
@@ -335,14 +351,8 @@ static void long_messages_share_with_short_ones(void **state)
 		new_lane(2, 3);
 	memset(&fair, 0, sizeof(fair));
 	fair.left = 2000;
-	t.completed = count_bytes;
-	for (unsigned i = 1; i < t.lanes; i++) {
-		for (unsigned k = 0; k < 8; k++)
-			post(&t.lane[i], UP_OP_WRITE, 0, 2 << 20, 2 << 20);
-		up_fabric_kick(&t.lane[i].qp->base);
-	}
-	post(t.lane, UP_OP_WRITE, 0, 8, 0);
-	finish(t.lane, 2000);
+	start_requests(count_bytes, 2 << 20, 8);
+	await(t.lane, 2000);
 	assert_in_range(fair.worst, 1, QUANTUM);
 }
 
@@ -351,7 +361,7 @@ static void count_messages(struct lane *lane, const struct up_wc *wc)
 	if (lane == t.lane)
 		modest_completed(lane, true);
 	else if (fair.left)
-		post(lane, UP_OP_WRITE, 0, 8, 64);
+		post(lane, UP_OP_WRITE, 0, 8, 2 << 20);
 }
 
 static void many_messages_share_with_few(void **state)
@@ -361,14 +371,8 @@ static void many_messages_share_with_few(void **state)
 		new_lane(2, 3);
 	memset(&fair, 0, sizeof(fair));
 	fair.left = 2000;
-	t.completed = count_messages;
-	for (unsigned i = 1; i < t.lanes; i++) {
-		for (unsigned k = 0; k < FAKE_DEPTH - 1; k++)
-			post(&t.lane[i], UP_OP_WRITE, 0, 8, 64);
-		up_fabric_kick(&t.lane[i].qp->base);
-	}
-	post(t.lane, UP_OP_WRITE, 0, 8, 0);
-	finish(t.lane, 2000);
+	start_requests(count_messages, 8, FAKE_DEPTH - 1);
+	await(t.lane, 2000);
 	assert_in_range(fair.worst, 1, SHARE);
 }
 
@@ -452,11 +456,7 @@ static void nothing_moves_in_a_stopped_world(void **state)
 		new_lane(i, (i + 1) % PORTS);
 	memset(&fair, 0, sizeof(fair));
 	fair.left = 1;
-	t.completed = post_again;
-	for (unsigned i = 0; i < t.lanes; i++) {
-		post(&t.lane[i], UP_OP_WRITE, 0, 1 << 20, 2 << 20);
-		up_fabric_kick(&t.lane[i].qp->base);
-	}
+	start_requests(post_again, 1 << 20, 1);
 	for (unsigned n = 0; n < 200; n++) {
 		up_world_stop(t.fabric);
 		before = look();

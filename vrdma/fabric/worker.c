@@ -158,9 +158,10 @@ static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now
 
 		worked |= run_qp(w, UP_CONTAINER_OF(node, struct up_qp, run), now, &budget);
 		if (node == last)
-			break;
+			return worked;
 	}
-	return worked;
+	/* Not all were looked at: the next round goes on. */
+	return worked || !up_list_empty(&p->run);
 }
 
 static void take_due(struct up_worker *w, uint64_t now)
@@ -186,8 +187,6 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 			worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
 		}
 		worked |= run_port(w, p, now);
-		if (!up_list_empty(&p->run))
-			*due = now;
 	}
 	if (w->waiting.count && w->waiting.qp[0]->wait_next < *due)
 		*due = w->waiting.qp[0]->wait_next;

@@ -12,11 +12,14 @@ struct setting {
 
 /* What a device of this kind has, and no more: a bit that is set here is a promise. */
 static const struct setting general[] = {
-	/* One InfiniBand port, whose state is read with the vport commands. */
+	/*
+	 * One InfiniBand port, whose state is read with the vport commands. Not its counters
+	 * (vport_counters): with that the driver answers queries of performance management by
+	 * itself, and forgets the header (process_pma_cmd() in its mad.c); else it asks with MAD_IFC.
+	 */
 	{CX_HCA_PORT_TYPE, 0},
 	{CX_HCA_NUM_PORTS, 1},
 	{CX_HCA_IB_VIRT, 1},
-	{CX_HCA_VPORT_COUNTERS, 1},
 	{CX_HCA_PKEY_TABLE_SIZE, 0}, /* 128 entries, the least that can be said */
 	{CX_HCA_GID_TABLE_SIZE, 0},  /* 8 entries */
 	{CX_HCA_LOCAL_CA_ACK_DELAY, 16},
