@@ -211,8 +211,11 @@ static bool is_crowded(struct up_worker *w, uint64_t now)
 	n = pread(w->load_fd, text, sizeof(text) - 1, 0);
 	if (n > 0) {
 		text[n] = '\0';
-		if (sscanf(text, "%*s %*s %*s %u", &running) == 1)
-			w->crowded = running > w->cpus;
+		if (sscanf(text, "%*s %*s %*s %u", &running) == 1) {
+			/* Twice in a row: threads that come and go are no reason to sleep. */
+			w->crowded = running > w->cpus && w->was_crowded;
+			w->was_crowded = running > w->cpus;
+		}
 	}
 	return w->crowded;
 }
@@ -235,7 +238,7 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 	if (!w->listening)
 		return SEC;
 	if (idle < SEC)
-		most /= 2;
+		most /= 4;
 	if (step > most)
 		step = most;
 	return step < cfg->idle_sleep_us * USEC ? cfg->idle_sleep_us * USEC : step;

@@ -39,7 +39,7 @@ struct up_worker {
 	struct up_exec *exec;
 	int load_fd; /* /proc/loadavg */
 	unsigned cpus;
-	bool crowded;
+	bool crowded, was_crowded;
 	bool listening; /* some adapter has a queue pair */
 	uint64_t load_next;
 	struct up_list ports; /* struct up_fabric_port.on_worker */
