@@ -15,7 +15,8 @@ static const struct setting general[] = {
 	/*
 	 * One InfiniBand port, whose state is read with the vport commands. Not its counters
 	 * (vport_counters): with that the driver answers queries of performance management by
-	 * itself, and forgets the header (process_pma_cmd() in its mad.c); else it asks with MAD_IFC.
+	 * itself, and forgets the header (process_pma_cmd() in its mad.c); else it asks with
+	 * MAD_IFC.
 	 */
 	{CX_HCA_PORT_TYPE, 0},
 	{CX_HCA_NUM_PORTS, 1},
