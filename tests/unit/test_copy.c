@@ -213,13 +213,12 @@ static void *poller(void *arg)
 }
 
 /* A guest that polls the last byte of a buffer finds the rest of the message there. */
-static void last_byte_comes_last(void **state)
+/* Not under ThreadSanitizer: the race is what it is about. */
+__attribute__((unused)) static void last_byte_comes_last(void **state)
 {
 	static const size_t sizes[] = {2, 4, 7, 9, 24, 64, 65, 300, 4096, 70000, STREAM_MIN + 77};
 	pthread_t thread;
 
-	if (HAVE_TSAN)
-		skip();
 	assert_int_equal(pthread_create(&thread, NULL, poller, NULL), 0);
 	for (int round = 0; round < 1000; round++) {
 		size_t n = sizes[round % (sizeof(sizes) / sizeof(*sizes))];
@@ -253,7 +252,9 @@ int main(void)
 		TEST(stream_of_parts_stays_cold),
 		TEST(small_messages_leave_no_trace),
 		TEST(reach_is_sensible),
+#if !HAVE_TSAN
 		TEST(last_byte_comes_last),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
