@@ -63,6 +63,7 @@ static const struct shadow *permitted(uint32_t key, const struct up_mr_use *use,
 {
 	const struct shadow *s = find(key);
 	unsigned __int128 end = (unsigned __int128)addr + len, limit;
+	const unsigned __int128 top = (unsigned __int128)1 << 64;
 
 	if (!s || !s->state.valid)
 		return NULL;
@@ -73,11 +74,9 @@ static const struct shadow *permitted(uint32_t key, const struct up_mr_use *use,
 	if (s->state.qpn != UP_MR_ANY_QP && s->state.qpn != use->qpn)
 		return NULL;
 	limit = (unsigned __int128)s->state.start + s->state.length;
-	if (s->state.absolute)
-		limit = (unsigned __int128)1 << 64;
-	else if (addr < s->state.start)
+	if (!s->state.absolute && (addr < s->state.start || end > limit))
 		return NULL;
-	return end <= limit ? s : NULL;
+	return end <= top ? s : NULL;
 }
 
 static uint8_t *byte_of_pages(const struct shadow *s, uint64_t addr, bool write)

@@ -92,6 +92,8 @@ def mr():
         "physical": u8(create, phys, 0) + attributes(at(12, 0), u8(0), 0xD8) + use(0, 0, 12, 10, 100) + use(0, 3, 12, 4090, 100),
         "pages": make_pages + fill_pages + use(0, 0, 0, 16, 200) + use(0, 4, 0, 4090, 100),
         "list": make_pages + fill_pages + make_list + fill_list + use(1, 1, 1, 0, 140) + use(1, 3, 1, 50, 20),
+        "top": u8(create, pages, 2) + attributes(u8(15) + b"\xf0" + b"\xff" * 7, u8(200)) + u8(fill, 0, 0, 2) + at(12, 0)
+               + use(0, 0, 0, 0, 16) + use(0, 0, 0, 8, 9) + use(0, 0, 0, 15, 100),
         "revoked": make_pages + fill_pages + u8(invalidate, 0, 0, 0) + use(0, 0, 0, 16, 100) + u8(destroy, 0),
         "unmapped": make_pages + fill_pages + u8(unmap, 0) + use(0, 0, 0, 16, 100),
     }

@@ -228,6 +228,9 @@ static void region_at_the_top_of_the_address_space(void **state)
 	mr->start = TOP - 0xfff;
 	mr->length = 0x2000;
 	expect_span(mr, TOP, 1, ram + 0x1fff, 1);
+	assert_int_equal(up_mr_check(&hca, mr->key, &reading, TOP - 7, 8), 0);
+	assert_int_equal(up_mr_check(&hca, mr->key, &reading, TOP - 7, 9), -EACCES);
+	assert_int_equal(span_at(mr, TOP - 7, 9, &span), -EACCES);
 	assert_int_equal(up_mr_check(&hca, mr->key, &reading, 0, 1), -EACCES);
 	assert_int_equal(span_at(mr, 0, 1, &span), -EACCES);
 }

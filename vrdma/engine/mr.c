@@ -149,9 +149,10 @@ struct up_mr *up_mr_get(const struct up_hca *hca, uint32_t key)
 
 static bool in_bounds(const struct up_mr *mr, uint64_t addr, uint64_t len)
 {
-	if (mr->absolute)
-		return !len || addr + (len - 1) >= addr;
-	return up_range_inside(addr, len, mr->start, mr->length);
+	/* A region may go beyond the end of the address space, an access may not. */
+	if (len && addr + (len - 1) < addr)
+		return false;
+	return mr->absolute || up_range_inside(addr, len, mr->start, mr->length);
 }
 
 /* The region of `key` if it allows the access, else NULL. */
