@@ -40,7 +40,9 @@ void rig_daemon(struct gs_daemon *d, unsigned ports, unsigned deep_sleep_us);
 void rig_open(struct rig *r, size_t buf);
 void rig_close(struct rig *r);
 
-/* Sequential round: posted at a, seen at b, `n` times. Nanoseconds each. */
+enum { MAX_EACH = 4096 };
+
+/* Posted at a, seen at b, `n` times (at most MAX_EACH) one by one. The median, nanoseconds. */
 double rig_write_latency(struct rig *r, unsigned n);
 double rig_send_latency(struct rig *r, unsigned n);
 /* 8-byte writes posted in batches. Nanoseconds each. */

@@ -3,6 +3,7 @@
 #include "cores.h"
 
 #include "guestsim.h"
+#include "report.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -112,26 +113,37 @@ void partner_destroy(struct partner *p)
 	free(p);
 }
 
+static void ask(struct partner *p, uint32_t i)
+{
+	__atomic_store_n(&p->asked, 2 * i + 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&p->asked, __ATOMIC_ACQUIRE) != 2 * i + 2)
+		;
+}
+
 double partner_round_trip(struct partner *p, unsigned n)
 {
-	uint64_t t = 0;
+	enum { GROUP = 32 };
+	static double took[4096];
+	unsigned groups = n / GROUP;
+	uint32_t i = 0;
 
-	begin(p, TASK_ROUND_TRIP, n + 1);
-	for (uint32_t i = 0; i <= n; i++) {
-		/* The first one waits for the thread to wake up. */
-		if (i == 1)
-			t = gs_now_ns();
-		__atomic_store_n(&p->asked, 2 * i + 1, __ATOMIC_RELEASE);
-		while (__atomic_load_n(&p->asked, __ATOMIC_ACQUIRE) != 2 * i + 2)
-			;
+	begin(p, TASK_ROUND_TRIP, groups * GROUP + 1);
+	/* The first one waits for the thread to wake up. */
+	ask(p, i++);
+	for (unsigned g = 0; g < groups; g++) {
+		uint64_t t = gs_now_ns();
+
+		for (unsigned k = 0; k < GROUP; k++)
+			ask(p, i++);
+		took[g] = (double)(gs_now_ns() - t) / GROUP;
 	}
-	return (double)(gs_now_ns() - t) / n;
+	return median_of(took, groups);
 }
 
 double partner_wake_up(struct partner *p, unsigned n)
 {
 	struct pollfd pfd = {.fd = p->fd, .events = POLLIN};
-	double sum = 0;
+	static double took[4096];
 	uint64_t count;
 
 	begin(p, TASK_WAKE_UP, n);
@@ -139,9 +151,9 @@ double partner_wake_up(struct partner *p, unsigned n)
 		__atomic_store_n(&p->asked, i + 1, __ATOMIC_RELEASE);
 		while (poll(&pfd, 1, -1) != 1)
 			;
-		sum += (double)(gs_now_ns() - __atomic_load_n(&p->raised, __ATOMIC_ACQUIRE));
+		took[i] = (double)(gs_now_ns() - __atomic_load_n(&p->raised, __ATOMIC_ACQUIRE));
 		if (read(p->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			gs_fail("eventfd: %s", strerror(errno));
 	}
-	return sum / n;
+	return median_of(took, n);
 }

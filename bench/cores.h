@@ -19,7 +19,7 @@ struct partner;
 struct partner *partner_create(int cpu);
 void partner_destroy(struct partner *p);
 
-/* Nanoseconds of a cache line's round trip, averaged over `n`. */
+/* Nanoseconds of a cache line's round trip: `n` of them, the median of groups of some tens. */
 double partner_round_trip(struct partner *p, unsigned n);
 /* Nanoseconds from the partner's write to an eventfd until we, blocked in poll(), run again. */
 double partner_wake_up(struct partner *p, unsigned n);

@@ -42,6 +42,12 @@ double samples_quantile(const struct samples *s, double q)
 	return v[low] + (v[high] - v[low]) * (at - low);
 }
 
+double median_of(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(v[0]), compare);
+	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
 double samples_median(const struct samples *s)
 {
 	return samples_quantile(s, 0.5);

@@ -18,6 +18,9 @@ double samples_median(const struct samples *s);
 /* The value below which a fraction `q` lies. */
 double samples_quantile(const struct samples *s, double q);
 
+/* Of values that may be reordered. */
+double median_of(double *v, unsigned n);
+
 struct row {
 	const char *what;
 	size_t size; /* bytes, or what `what` says */

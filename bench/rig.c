@@ -90,7 +90,8 @@ double rig_write_latency(struct rig *r, unsigned n)
 				.rkey = r->b.mr->key,
 				.nsge = 1,
 				.sge = &sge};
-	uint64_t spent = 0, t;
+	static double took[MAX_EACH];
+	uint64_t t;
 
 	for (unsigned i = 1; i <= n; i++) {
 		value++;
@@ -99,16 +100,17 @@ double rig_write_latency(struct rig *r, unsigned n)
 		gs_post_send(r->a.qp, &wr);
 		while (*seen != value)
 			;
-		spent += gs_now_ns() - t;
+		took[i - 1] = (double)(gs_now_ns() - t);
 		if (wr.flags & GS_SIGNALED)
 			reap(&r->a, 1);
 	}
-	return (double)spent / n;
+	return median_of(took, n);
 }
 
 double rig_send_latency(struct rig *r, unsigned n)
 {
-	uint64_t value = 7, spent = 0, t;
+	static double took[MAX_EACH];
+	uint64_t value = 7, t;
 	struct gs_sge from = {.addr = (uintptr_t)&value, .len = sizeof(value)};
 	struct gs_sge to = {.addr = (uintptr_t)r->b.buf, .len = 64, .key = r->b.mr->key};
 	struct gs_send_wr wr = {.op = CX_OP_SEND, .nsge = 1, .sge = &from};
@@ -121,13 +123,13 @@ double rig_send_latency(struct rig *r, unsigned n)
 		gs_post_send(r->a.qp, &wr);
 		while (!gs_cq_poll(r->b.rcq, &wc, 1))
 			;
-		spent += gs_now_ns() - t;
+		took[i - 1] = (double)(gs_now_ns() - t);
 		if (wc.status)
 			gs_fail("a receive failed with %#x", wc.status);
 		if (wr.flags & GS_SIGNALED)
 			reap(&r->a, 1);
 	}
-	return (double)spent / n;
+	return median_of(took, n);
 }
 
 double rig_write_rate(struct rig *r, unsigned n)
