@@ -6,6 +6,7 @@
 #include "daemon/rundir.h"
 
 #include "base/log.h"
+#include "subnet/subnet.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -114,6 +115,7 @@ int up_daemon_init(struct up_daemon *d, struct up_settings *settings, struct up_
 	raise_file_limit();
 	if (init_dir(d, e) < 0 || init_loop(d, e) < 0)
 		return -1;
+	d->settings.fabric.manager = &up_subnet_manager;
 	d->fabric = up_fabric_create(&d->settings.fabric);
 	if (!d->fabric)
 		return up_fail(e, "failed", "cannot start the workers: %s", strerror(errno));

@@ -38,11 +38,13 @@ PACKAGES = ("busybox-static", "ibverbs-utils", "ibverbs-providers", "perftest", 
 # Packages whose every program goes into the image, and single programs of the others.
 ALL_PROGRAMS = ("ibverbs-utils", "perftest", "rdmacm-utils", "infiniband-diags", "strace", "qperf")
 PROGRAMS = ("usr/bin/busybox", "usr/bin/ip", "usr/bin/rdma", "usr/bin/stdbuf")
-PLUGINS = ("usr/libexec/coreutils/libstdbuf.so",)
+# Loaded at run time: stdbuf's library, and what a thread's end needs.
+PLUGINS = ("usr/libexec/coreutils/libstdbuf.so", "usr/lib/x86_64-linux-gnu/libgcc_s.so.1")
 PROVIDERS = ("mlx5", "rxe")
 # Parts of the closure that no program here needs at run time.
 SKIP = re.compile(r"perl|debconf|systemd$|libsystemd-shared|adduser|passwd|base-passwd|login\.defs|libpam-|libdb5|dpkg$|tar$|libc-gconv")
-MODULES = ("virtio_pci", "virtio_console", "virtio_net", "mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib", "rdma_rxe")
+MODULES = ("virtio_pci", "virtio_console", "virtio_net", "mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib", "rdma_rxe",
+           "nvmet_rdma", "nvme_rdma", "brd")
 # Asked for by name at run time by older kernels' rdma_rxe; newer ones have it built in.
 OPTIONAL_MODULES = ("crc32_generic",)
 UNUSED_DAYS = 30
@@ -196,7 +198,8 @@ def put_programs(image, root, debs, extra):
     for path in paths:
         while path.is_symlink():
             image.copy(path, str(path.relative_to(root)))
-            path = pathlib.Path(os.path.normpath(path.parent / os.readlink(path)))
+            target = os.readlink(path)
+            path = root / target[1:] if target.startswith("/") else pathlib.Path(os.path.normpath(path.parent / target))
         if path.exists():
             image.copy(path, str(path.relative_to(root)))
     for path in paths:

@@ -191,9 +191,10 @@ static void routes_by_lid(void **state)
 	assert_null(to_lid(&ha, UP_LID_MULTICAST - 1));
 	assert_null(to_lid(&ha, UP_LID_MULTICAST));
 	assert_null(to_lid(&ha, UP_LID_PERMISSIVE));
-	assert_ptr_equal(up_fabric_by_lid(f, "t", b->lid), b);
-	assert_null(up_fabric_by_lid(f, "u", b->lid));
-	assert_null(up_fabric_by_lid(f, "no such tenant", b->lid));
+	assert_ptr_equal(up_port_by_lid(a, b->lid), b);
+	assert_ptr_equal(up_port_by_gid(a, &b->gid), b);
+	assert_null(up_port_by_lid(c, b->lid));
+	assert_null(up_port_by_gid(c, &b->gid));
 	up_port_detach(a);
 	up_port_detach(b);
 	up_port_detach(c);

@@ -136,14 +136,16 @@ def management(world):
     expect(r"Channel Adapter", world.two.run("smpquery -D nodeinfo 0"))
 
 
-def need_subnet_manager(world):
-    code, text = world.two.status("sminfo")
-    if code:
-        raise Skip(f"no subnet manager answers at its LID ({text.splitlines()[-1]})")
+def subnet(world):
+    expect(r"SMINFO_MASTER", world.two.run("sminfo"))
+    for vm in world.vms[:2]:
+        expect(rf"NodeDescription\.+{vm.name}", world.two.run("saquery NodeRecord"))
+    paths = world.two.run("saquery -p")
+    if len(re.findall("PathRecord dump", paths)) < 9:
+        raise VmError(f"paths are missing:\n{paths}")
 
 
 def multicast(world):
-    need_subnet_manager(world)
     traffic(world.one, world.two, "ib_send_bw -F -c UD -g -s 1024 -n 200")
 
 
@@ -155,17 +157,51 @@ def ipoib_up(world):
 
 
 def ipoib(world):
-    need_subnet_manager(world)
     world.two.run(f"ping -c 3 -w 30 {ipoib_up(world)}", 60)
 
 
+def wait_cm_listen(vm):
+    vm.run("until rdma resource show cm_id | grep -q 'state LISTEN'; do usleep 50000; done", 30)
+
+
 def rdma_cm(world):
-    need_subnet_manager(world)
     address = ipoib_up(world)
     server = world.one.spawn(f"rping -s -V -C 20 -a {address}")
-    world.one.run("until rdma resource show cm_id | grep -q 'state LISTEN'; do usleep 50000; done", 30)
+    wait_cm_listen(world.one)
     world.two.run(f"rping -c -V -C 20 -a {address}", 60)
     server.check(30)
+
+
+def rdma_cm_traffic(world):
+    """perftest with connections made by rdma_cm."""
+    address = ipoib_up(world)
+    server = world.one.spawn("ib_send_bw -F -R -s 65536 -n 500")
+    wait_cm_listen(world.one)
+    world.two.run(f"ib_send_bw -F -R -s 65536 -n 500 {address}", 120)
+    server.check(30)
+
+
+def storage(world):
+    """A disk of the first VM's, used in the second by NVMe over RDMA: what is written there is read here."""
+    address = ipoib_up(world)
+    config = "/sys/kernel/config"
+    world.one.run(f"""
+        modprobe nvmet_rdma && modprobe brd rd_nr=1 rd_size=65536 && mountpoint -q {config} || mount -t configfs none {config}
+        cd {config}/nvmet && mkdir -p subsystems/disk/namespaces/1 ports/1
+        echo 1 >subsystems/disk/attr_allow_any_host
+        echo -n /dev/ram0 >subsystems/disk/namespaces/1/device_path
+        echo 1 >subsystems/disk/namespaces/1/enable
+        cd ports/1 && echo rdma >addr_trtype && echo ipv4 >addr_adrfam && echo {address} >addr_traddr && echo 4420 >addr_trsvcid
+        ln -s {config}/nvmet/subsystems/disk subsystems/disk""", 60)
+    world.two.run(f"modprobe nvme_rdma && echo transport=rdma,traddr={address},trsvcid=4420,nqn=disk >/dev/nvme-fabrics", 60)
+    world.two.run("until [ -b /dev/nvme0n1 ]; do usleep 50000; done", 60)
+    world.two.run("dd if=/dev/urandom of=/tmp/data bs=1M count=32 && dd if=/tmp/data of=/dev/nvme0n1 bs=256k conv=fsync", 120)
+    there = world.two.run("echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/nvme0n1 bs=64k count=512 | sha256sum; sha256sum </tmp/data", 120)
+    here = world.one.run("dd if=/dev/ram0 bs=1M count=32 | sha256sum")
+    sums = set(re.findall(r"\b[0-9a-f]{64}\b", there + here))
+    if len(sums) != 1:
+        raise VmError(f"different data:\n{there}\n{here}")
+    world.two.run("echo 1 >/sys/class/nvme/nvme0/delete_controller", 60)
 
 
 def small_traffic(world):
@@ -322,9 +358,12 @@ CASES = [
     Case("pair", "loopback inside a VM", loopback),
     Case("pair", "program killed in mid-traffic", program_killed),
     Case("pair", "ibstat and smpquery", management),
+    Case("pair", "subnet manager", subnet),
     Case("pair", "send_bw, multicast", multicast),
     Case("pair", "IPoIB ping", ipoib),
     Case("pair", "rdma_cm (rping)", rdma_cm),
+    Case("pair", "rdma_cm (send_bw)", rdma_cm_traffic),
+    Case("pair", "NVMe over RDMA", storage),
     Case("pair", "driver unloaded and loaded again", driver_reload),
     Case("faults", "reset while a peer writes", button_reset),
     Case("faults", "orderly reboot", orderly_reboot),

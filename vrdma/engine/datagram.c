@@ -10,6 +10,7 @@
 #define QKEY_GSI 0x80010000u
 #define QKEY_CONTROLLED 0x80000000u
 #define GRH_NEXT_IBA 0x1b
+#define MAD_BYTES 256
 
 /* Table 4 of volume 1 (global route header): 40 bytes, big endian. */
 static void build_grh(uint8_t grh[UP_GRH_BYTES], const struct up_qp *qp,
@@ -47,6 +48,12 @@ static bool accepts(const struct delivery *d, const struct up_qp *to)
 		return false;
 	/* P_Keys: full members of the one partition that every port has. */
 	if (to->attr.pkey_index != 0 || d->from->attr.pkey_index != 0)
+		return false;
+	/*
+	 * 13.4.2: a MAD is 256 bytes, and no port lets anything else through to its managers. (A
+	 * longer one would not fit their receives, and so end their queue pair.)
+	 */
+	if (to->is_special && d->wr->length != MAD_BYTES)
 		return false;
 	if (to->is_special)
 		return to->special == 0 ? d->from->is_special && d->from->special == 0

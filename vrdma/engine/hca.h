@@ -72,6 +72,7 @@ struct up_hca {
 	const struct up_net_ops *net;
 	void *port; /* the fabric's struct up_port */
 	bool alive; /* a driver runs it; messages to others end as unreachable */
+	bool kicks; /* it kicks its queue pairs itself: there are no doorbells to look for */
 	struct up_mem mem;
 	struct up_table mrs;
 	uint64_t mr_bytes; /* what they take, which up_mr_create() bounds */

@@ -16,6 +16,7 @@
 #include "engine/hca.h"
 
 struct up_fabric;
+struct up_port;
 struct up_worker;
 
 #define UP_FABRIC_MAX_WORKERS 64
@@ -23,7 +24,21 @@ struct up_worker;
 #define UP_MCAST_MAX_QPS 240	 /* of one port in one group */
 #define UP_MCAST_MAX_ATTACH 8192 /* of one port in all groups */
 
+/*
+ * What manages a tenant's subnet: an adapter behind a port of its own, with LID UP_SM_LID, that no
+ * list of ports shows.
+ */
+struct up_manager_ops {
+	/* Attaches its adapter to `port` and makes it active. NULL with errno. */
+	void *(*create)(struct up_port *port);
+	/* Detaches and frees it. */
+	void (*destroy)(void *manager);
+	/* A port of the tenant went down, or away. World stopped. */
+	void (*port_down)(void *manager, const struct up_port *port);
+};
+
 struct up_fabric_config {
+	const struct up_manager_ops *manager; /* NULL: LID UP_SM_LID does not answer */
 	unsigned workers;
 	uint32_t spin_us;	/* how long a worker spins after its last work before it sleeps */
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
@@ -42,7 +57,7 @@ struct up_fabric_config {
 				   .priority = 10,                                                 \
 				   .first_cpu = -1})
 
-/* The LID of the subnet manager, which is the fabric itself; ports have the ones above. */
+/* The LID of the subnet manager, in every tenant; ports have the ones above. */
 #define UP_SM_LID 1
 #define UP_LID_MULTICAST 0xc000
 #define UP_LID_PERMISSIVE 0xffff
@@ -89,8 +104,13 @@ void up_port_set_active(struct up_port *port, bool active);
 void up_port_set_node_desc(struct up_port *port, const char desc[64]);
 void up_port_get_node_desc(const struct up_port *port, char desc[64]);
 
-/* A port of the tenant by LID, or NULL. World stopped or on a worker. */
-struct up_port *up_fabric_by_lid(struct up_fabric *f, const char *tenant, uint16_t lid);
+/*
+ * Ports of the tenant of `of`, the manager's among them, or NULL; whether they are active or not.
+ * Iteration: NULL starts; NULL ends. World stopped or on a worker.
+ */
+struct up_port *up_port_by_lid(const struct up_port *of, uint16_t lid);
+struct up_port *up_port_by_gid(const struct up_port *of, const struct up_gid *gid);
+struct up_port *up_port_next_of_tenant(const struct up_port *of, const struct up_port *last);
 
 /*
  * Stops and restarts every worker between two turns. Calls may nest on the control thread.

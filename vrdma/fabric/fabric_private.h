@@ -37,6 +37,8 @@ struct up_tenant {
 	unsigned nports;
 	struct up_fabric_port *by_gid;
 	struct up_mcast_group *groups;
+	struct up_fabric_port *manager_port; /* NULL without a manager */
+	void *manager;
 	UT_hash_handle hh; /* fabric->tenants, by name */
 };
 

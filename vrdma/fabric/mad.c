@@ -32,6 +32,11 @@
 #define PHYS_POLLING 2
 #define PHYS_LINK_UP 5
 #define MTU_4096 5
+#define CAP_IS_SM (1u << 1)
+
+/* SMInfo, 14.2.5.13: nobody shall take over. */
+#define SM_PRIORITY 15
+#define SM_MASTER 3
 
 /* ClassPortInfo of performance management, 16.1.3.1: 64-bit counters. */
 #define PERF_CAP_EXTENDED_WIDTH (1u << 9)
@@ -44,6 +49,11 @@ struct request {
 	bool set;
 	uint8_t *data;
 };
+
+static bool is_manager(const struct request *r)
+{
+	return r->port->pub.lid == UP_SM_LID;
+}
 
 static enum mad_status node_description(const struct request *r)
 {
@@ -108,7 +118,8 @@ static enum mad_status port_info(const struct request *r)
 	memcpy(p->gid_prefix, port->gid.raw, sizeof(p->gid_prefix));
 	up_put_be16(p->lid, port->lid);
 	up_put_be16(p->sm_lid, UP_SM_LID);
-	up_put_be32(p->capability_mask, CAP_SL_MAPPING | CAP_SYSTEM_GUID | CAP_EXTENDED_SPEEDS);
+	up_put_be32(p->capability_mask, CAP_SL_MAPPING | CAP_SYSTEM_GUID | CAP_EXTENDED_SPEEDS |
+						(is_manager(r) ? CAP_IS_SM : 0u));
 	p->local_port = 1;
 	port_link(port, p);
 	p->guid_cap = GUID_TABLE_SIZE;
@@ -148,12 +159,14 @@ static enum mad_status vl_arbitration(const struct request *r)
 	return MAD_OK;
 }
 
-/* A port whose host runs no subnet manager: state 0, not active. */
+/* Of a port whose host runs no subnet manager the state is 0, not active. */
 static enum mad_status sm_info(const struct request *r)
 {
 	struct mad_sm_info *s = (struct mad_sm_info *)r->data;
 
 	up_put_be64(s->guid, r->port->pub.guid);
+	if (is_manager(r))
+		s->priority_state = SM_PRIORITY << 4 | SM_MASTER;
 	return MAD_OK;
 }
 

@@ -22,6 +22,8 @@ static struct up_fabric_port *port_by_lid(struct up_fabric *f, const struct up_t
 {
 	struct up_fabric_port *p = lid < UP_LID_MULTICAST ? f->by_lid[lid] : NULL;
 
+	if (lid == UP_SM_LID)
+		return t->manager_port;
 	return p && p->tenant == t ? p : NULL;
 }
 
@@ -124,35 +126,6 @@ static uint64_t derive_guid(const char *tenant, const char *name)
 	return (hash_names(tenant, name) & ~(0x01ull << 56)) | 0x02ull << 56;
 }
 
-static struct up_tenant *tenant_get(struct up_fabric *f, const char *name)
-{
-	struct up_tenant *t;
-
-	HASH_FIND_STR(f->tenants, name, t);
-	if (t)
-		return t;
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return NULL;
-	t->name = strdup(name);
-	if (!t->name) {
-		free(t);
-		return NULL;
-	}
-	HASH_ADD_KEYPTR(hh, f->tenants, t->name, strlen(t->name), t);
-	return t;
-}
-
-/* Frees the tenant when no port is left. */
-static void tenant_put(struct up_fabric *f, struct up_tenant *t)
-{
-	if (t->nports)
-		return;
-	HASH_DEL(f->tenants, t);
-	free(t->name);
-	free(t);
-}
-
 static uint16_t lowest_free_lid(struct up_fabric *f)
 {
 	while (f->lid_hint < UP_LID_MULTICAST && f->by_lid[f->lid_hint])
@@ -196,19 +169,126 @@ static void name_node(struct up_fabric_port *p)
 	memcpy(p->node_desc, p->pub.name, strlen(p->pub.name));
 }
 
-static int port_init(struct up_fabric *f, struct up_fabric_port *p, const char *name,
-		     const char *tenant, uint64_t guid)
+/* The caller set name, GUID and LID. */
+static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_tenant *t)
 {
 	p->pub.fabric = f;
-	p->pub.guid = guid ? guid : derive_guid(tenant, name);
+	p->pub.tenant = t->name;
+	p->tenant = t;
 	fill_gid(&p->pub.gid, p->pub.guid);
 	up_list_init(&p->on_worker);
 	up_list_init(&p->run);
 	up_list_init(&p->memberships);
-	p->tenant = tenant_get(f, tenant);
-	if (!p->tenant)
+	p->worker_index = least_loaded(f);
+	p->pub.worker = f->workers[p->worker_index];
+	name_node(p);
+}
+
+static struct up_fabric_port *manager_port_create(struct up_fabric *f, struct up_tenant *t)
+{
+	struct up_fabric_port *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	/* No other port's name is empty, so the GUID is no other's either. */
+	p->pub.guid = derive_guid(t->name, "");
+	p->pub.lid = UP_SM_LID;
+	p->pub.name = strdup("subnet-manager");
+	if (!p->pub.name) {
+		free(p);
+		return NULL;
+	}
+	port_init(f, p, t);
+	return p;
+}
+
+static void manager_destroy(struct up_fabric *f, struct up_tenant *t)
+{
+	struct up_fabric_port *p = t->manager_port;
+	void *manager = t->manager;
+
+	if (!p)
+		return;
+	t->manager = NULL;
+	if (manager)
+		f->cfg.manager->destroy(manager);
+	up_world_stop(f);
+	HASH_DELETE(hh_gid, t->by_gid, p);
+	t->manager_port = NULL;
+	up_world_start(f);
+	free(p->pub.name);
+	free(p);
+}
+
+/* 0 or a negative errno. Nobody knows the tenant yet. */
+static int manager_create(struct up_fabric *f, struct up_tenant *t)
+{
+	struct up_fabric_port *p;
+
+	if (!f->cfg.manager)
+		return 0;
+	p = manager_port_create(f, t);
+	if (!p)
 		return -ENOMEM;
-	if (port_by_gid(p->tenant, &p->pub.gid))
+	HASH_ADD(hh_gid, t->by_gid, pub.gid, sizeof(p->pub.gid), p);
+	t->manager_port = p;
+	t->manager = f->cfg.manager->create(&p->pub);
+	if (!t->manager) {
+		int err = -errno;
+
+		manager_destroy(f, t);
+		return err;
+	}
+	return 0;
+}
+
+static void tenant_free(struct up_tenant *t)
+{
+	free(t->name);
+	free(t);
+}
+
+static struct up_tenant *tenant_create(struct up_fabric *f, const char *name)
+{
+	struct up_tenant *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->name = strdup(name);
+	if (!t->name || manager_create(f, t)) {
+		tenant_free(t);
+		return NULL;
+	}
+	HASH_ADD_KEYPTR(hh, f->tenants, t->name, strlen(t->name), t);
+	return t;
+}
+
+static struct up_tenant *tenant_get(struct up_fabric *f, const char *name)
+{
+	struct up_tenant *t;
+
+	HASH_FIND_STR(f->tenants, name, t);
+	return t ? t : tenant_create(f, name);
+}
+
+/* Frees the tenant when no port is left. World not stopped. */
+static void tenant_put(struct up_fabric *f, struct up_tenant *t)
+{
+	if (t->nports)
+		return;
+	HASH_DEL(f->tenants, t);
+	manager_destroy(f, t);
+	tenant_free(t);
+}
+
+static int port_setup(struct up_fabric *f, struct up_fabric_port *p, const char *name,
+		      struct up_tenant *t, uint64_t guid)
+{
+	struct up_gid gid;
+
+	p->pub.guid = guid ? guid : derive_guid(t->name, name);
+	fill_gid(&gid, p->pub.guid);
+	if (port_by_gid(t, &gid))
 		return -EEXIST;
 	p->pub.lid = lowest_free_lid(f);
 	if (!p->pub.lid)
@@ -216,10 +296,7 @@ static int port_init(struct up_fabric *f, struct up_fabric_port *p, const char *
 	p->pub.name = strdup(name);
 	if (!p->pub.name)
 		return -ENOMEM;
-	p->pub.tenant = p->tenant->name;
-	p->worker_index = least_loaded(f);
-	p->pub.worker = f->workers[p->worker_index];
-	name_node(p);
+	port_init(f, p, t);
 	return 0;
 }
 
@@ -227,6 +304,7 @@ struct up_port *up_port_create(struct up_fabric *f, const char *name, const char
 			       uint64_t guid)
 {
 	struct up_fabric_port *p;
+	struct up_tenant *t;
 	int err = 0;
 
 	if (!up_name_valid(name) || !up_name_valid(tenant))
@@ -237,13 +315,15 @@ struct up_port *up_port_create(struct up_fabric *f, const char *name, const char
 		errno = err;
 		return NULL;
 	}
-	p = calloc(1, sizeof(*p));
-	if (!p)
+	t = tenant_get(f, tenant);
+	if (!t) {
+		errno = ENOMEM;
 		return NULL;
-	err = port_init(f, p, name, tenant, guid);
+	}
+	p = calloc(1, sizeof(*p));
+	err = p ? port_setup(f, p, name, t, guid) : -ENOMEM;
 	if (err) {
-		if (p->tenant)
-			tenant_put(f, p->tenant);
+		tenant_put(f, t);
 		free(p);
 		errno = -err;
 		return NULL;
@@ -266,8 +346,8 @@ void up_port_destroy(struct up_port *port)
 	HASH_DEL(f->ports, p);
 	HASH_DELETE(hh_gid, p->tenant->by_gid, p);
 	p->tenant->nports--;
-	tenant_put(f, p->tenant);
 	up_world_start(f);
+	tenant_put(f, p->tenant);
 	free(port->name);
 	free(p);
 }
@@ -287,14 +367,44 @@ struct up_port *up_port_next(struct up_fabric *f, struct up_port *port)
 	return p ? &p->pub : NULL;
 }
 
-struct up_port *up_fabric_by_lid(struct up_fabric *f, const char *tenant, uint16_t lid)
+static struct up_tenant *tenant_of(const struct up_port *port)
+{
+	return UP_CONTAINER_OF(port, const struct up_fabric_port, pub)->tenant;
+}
+
+struct up_port *up_port_by_lid(const struct up_port *of, uint16_t lid)
+{
+	struct up_fabric_port *p = port_by_lid(of->fabric, tenant_of(of), lid);
+
+	return p ? &p->pub : NULL;
+}
+
+struct up_port *up_port_by_gid(const struct up_port *of, const struct up_gid *gid)
+{
+	struct up_fabric_port *p = port_by_gid(tenant_of(of), gid);
+
+	return p ? &p->pub : NULL;
+}
+
+struct up_port *up_port_next_of_tenant(const struct up_port *of, const struct up_port *last)
 {
 	struct up_fabric_port *p;
-	struct up_tenant *t;
 
-	HASH_FIND_STR(f->tenants, tenant, t);
-	p = t ? port_by_lid(f, t, lid) : NULL;
+	if (last)
+		p = UP_CONTAINER_OF(last, const struct up_fabric_port, pub)->hh_gid.next;
+	else
+		p = tenant_of(of)->by_gid;
 	return p ? &p->pub : NULL;
+}
+
+/* World stopped. */
+static void go_down(struct up_port *port)
+{
+	struct up_tenant *t = tenant_of(port);
+
+	if (port->active && t->manager)
+		port->fabric->cfg.manager->port_down(t->manager, port);
+	port->active = false;
 }
 
 void up_port_attach(struct up_port *port, struct up_hca *hca)
@@ -324,7 +434,7 @@ void up_port_detach(struct up_port *port)
 		up_mcast_forget(port, m->qp);
 	}
 	up_worker_remove(port->worker, port);
-	port->active = false;
+	go_down(port);
 	port->hca = NULL;
 	up_route_epoch++;
 	up_world_start(port->fabric);
@@ -335,9 +445,12 @@ void up_port_set_active(struct up_port *port, bool active)
 	if (port->active == active)
 		return;
 	up_world_stop(port->fabric);
-	port->active = active;
-	if (!active)
+	if (active) {
+		port->active = true;
+	} else {
+		go_down(port);
 		name_node(up_fabric_port(port));
+	}
 	up_route_epoch++;
 	up_world_start(port->fabric);
 }
@@ -346,7 +459,9 @@ void up_port_set_node_desc(struct up_port *port, const char desc[64])
 {
 	struct up_fabric_port *p = up_fabric_port(port);
 
+	up_world_stop(port->fabric);
 	memcpy(p->node_desc, desc, sizeof(p->node_desc));
+	up_world_start(port->fabric);
 }
 
 void up_port_get_node_desc(const struct up_port *port, char desc[64])

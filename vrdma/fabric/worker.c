@@ -181,7 +181,7 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 	up_list_each (pos, tmp, &w->ports) {
 		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
 
-		w->listening |= p->pub.hca->qps.used > 0;
+		w->listening |= p->pub.hca->qps.used > 0 && !p->pub.hca->kicks;
 		if (up_list_empty(&p->run) || ++p->unpolled >= POLL_EVERY) {
 			p->unpolled = 0;
 			worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Multicast groups (15.2.5.17): who joined, and with what parameters. The fabric delivers by MGID
+ * to the queue pairs that the guests attached; membership is what guests agree on beforehand.
+ */
+#include "subnet/manager.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <uthash.h>
+
+#define GROUPS_OF_A_PORT 1024 /* that it is a member of */
+#define JOIN_STATES 0xfu
+#define CREATES (SA_JOIN_FULL | SA_JOIN_SEND_ONLY_FULL)
+
+struct sa_member {
+	struct up_list in_group;
+	const struct up_port *port;
+	uint8_t states; /* SA_JOIN_* */
+};
+
+struct sa_group {
+	struct sa_mc_member r; /* but for port and join state; what it has of its creator */
+	bool permanent;
+	struct up_list members;
+	UT_hash_handle hh; /* sa_groups.by_mgid, by r.mgid */
+};
+
+/* IPoIB's group of everyone (RFC 4391, 4): partition ffff, and the Q_Key that is in use for it. */
+static const struct sa_mc_member broadcast = {
+	.mgid = {0xff, 0x12, 0x40, 0x1b, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},
+	.qkey = {0, 0, 0x0b, 0x1b},
+	.pkey = {0xff, 0xff},
+};
+
+static struct sa_group *find_group(const struct sa_groups *gs, const uint8_t mgid[16])
+{
+	struct sa_group *g;
+
+	HASH_FIND(hh, gs->by_mgid, mgid, sizeof(g->r.mgid), g);
+	return g;
+}
+
+/* NULL: no memory, or no MLID is left. */
+static struct sa_group *create_group(struct sa_groups *gs, const struct sa_mc_member *r)
+{
+	struct sa_group *g = calloc(1, sizeof(*g));
+	int64_t id;
+
+	if (!g)
+		return NULL;
+	id = up_table_add(&gs->mlids, g);
+	if (id < 0) {
+		free(g);
+		return NULL;
+	}
+	g->r = *r;
+	memset(g->r.port_gid, 0, sizeof(g->r.port_gid));
+	up_put_be16(g->r.mlid, (uint16_t)(UP_LID_MULTICAST + id));
+	g->r.mtu = SA_EXACTLY << 6 | SN_MTU;
+	g->r.rate = SA_EXACTLY << 6 | SN_RATE;
+	g->r.life = SA_EXACTLY << 6 | SN_LIFE;
+	/* The scope is in the MGID, 4.1.1. */
+	g->r.scope_join = (uint8_t)((r->mgid[1] & 0xf) << 4);
+	g->r.proxy = 0;
+	up_list_init(&g->members);
+	HASH_ADD(hh, gs->by_mgid, r.mgid, sizeof(g->r.mgid), g);
+	return g;
+}
+
+static void destroy_group(struct sa_groups *gs, struct sa_group *g)
+{
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &g->members) {
+		up_list_del(pos);
+		free(UP_CONTAINER_OF(pos, struct sa_member, in_group));
+	}
+	HASH_DEL(gs->by_mgid, g);
+	up_table_del(&gs->mlids, up_get_be16(g->r.mlid) - UP_LID_MULTICAST);
+	free(g);
+}
+
+/* A group lives as long as it has a full member, 15.2.5.17.3. */
+static void put_group(struct sa_groups *gs, struct sa_group *g)
+{
+	struct up_list *pos, *tmp;
+
+	if (g->permanent)
+		return;
+	up_list_each (pos, tmp, &g->members) {
+		if (UP_CONTAINER_OF(pos, struct sa_member, in_group)->states & CREATES)
+			return;
+	}
+	destroy_group(gs, g);
+}
+
+int sa_groups_init(struct sn_manager *m)
+{
+	struct sa_group *g;
+
+	if (up_table_init(&m->groups.mlids, UP_LID_PERMISSIVE - UP_LID_MULTICAST, 0))
+		return -ENOMEM;
+	g = create_group(&m->groups, &broadcast);
+	if (!g)
+		return -ENOMEM;
+	g->permanent = true;
+	return 0;
+}
+
+void sa_groups_fini(struct sn_manager *m)
+{
+	struct sa_group *g, *tmp;
+
+	HASH_ITER (hh, m->groups.by_mgid, g, tmp)
+		destroy_group(&m->groups, g);
+	up_table_fini(&m->groups.mlids);
+}
+
+static struct sa_member *find_member(const struct sa_group *g, const struct up_port *port)
+{
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &g->members) {
+		struct sa_member *m = UP_CONTAINER_OF(pos, struct sa_member, in_group);
+
+		if (m->port == port)
+			return m;
+	}
+	return NULL;
+}
+
+static void drop_member(struct sa_member *m)
+{
+	up_list_del(&m->in_group);
+	free(m);
+}
+
+void sa_groups_port_down(struct sn_manager *m, const struct up_port *port)
+{
+	struct sa_group *g, *tmp;
+
+	HASH_ITER (hh, m->groups.by_mgid, g, tmp) {
+		struct sa_member *member = find_member(g, port);
+
+		if (member) {
+			drop_member(member);
+			put_group(&m->groups, g);
+		}
+	}
+}
+
+uint16_t sa_group_mlid(const struct sn_manager *m, const uint8_t mgid[16])
+{
+	const struct sa_group *g = find_group(&m->groups, mgid);
+
+	return g ? up_get_be16(g->r.mlid) : 0;
+}
+
+static unsigned groups_of(const struct sa_groups *gs, const struct up_port *port)
+{
+	const struct sa_group *g, *tmp;
+	unsigned n = 0;
+
+	HASH_ITER (hh, gs->by_mgid, g, tmp)
+		n += find_member(g, port) != NULL;
+	return n;
+}
+
+static bool same(const struct sa_query *q, uint32_t bit, const void *asked, const void *have,
+		 size_t bytes)
+{
+	return !(q->mask & bit) || memcmp(asked, have, bytes) == 0;
+}
+
+static bool selects(const struct sa_query *q, uint32_t selector, uint32_t value, uint8_t asked,
+		    unsigned have, unsigned (*rank)(unsigned))
+{
+	if (!(q->mask & selector) || !(q->mask & value))
+		return true;
+	return sa_selects(asked, have, rank);
+}
+
+/* Bits of the word that SL, flow label and hop limit share. */
+static uint32_t sl_flow_hop_bits(const struct sa_query *q)
+{
+	return (q->mask & SA_MC_SL ? 0xf0000000u : 0) | (q->mask & SA_MC_FLOW ? 0x0fffff00u : 0) |
+	       (q->mask & SA_MC_HOP ? 0xffu : 0);
+}
+
+static bool group_matches(const struct sa_query *q, const struct sa_mc_member *asked,
+			  const struct sa_group *g)
+{
+	const struct sa_mc_member *have = &g->r;
+	uint32_t differ = up_get_be32(asked->sl_flow_hop) ^ up_get_be32(have->sl_flow_hop);
+
+	return same(q, SA_MC_MGID, asked->mgid, have->mgid, sizeof(have->mgid)) &&
+	       same(q, SA_MC_QKEY, asked->qkey, have->qkey, sizeof(have->qkey)) &&
+	       same(q, SA_MC_MLID, asked->mlid, have->mlid, sizeof(have->mlid)) &&
+	       same(q, SA_MC_TCLASS, &asked->tclass, &have->tclass, 1) &&
+	       same(q, SA_MC_PKEY, asked->pkey, have->pkey, sizeof(have->pkey)) &&
+	       selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) &&
+	       selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank) &&
+	       selects(q, SA_MC_LIFE_SELECTOR, SA_MC_LIFE, asked->life, SN_LIFE, NULL) &&
+	       !(differ & sl_flow_hop_bits(q));
+}
+
+static void answer_with(struct sa_query *q, const struct sa_group *g, const struct up_port *port,
+			uint8_t states)
+{
+	struct sa_mc_member *r = sa_table_add(q->table);
+
+	if (!r)
+		return;
+	*r = g->r;
+	if (port)
+		memcpy(r->port_gid, port->gid.raw, sizeof(r->port_gid));
+	r->scope_join |= states;
+}
+
+static void list_members(struct sa_query *q, const struct sa_mc_member *asked,
+			 const struct sa_group *g)
+{
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &g->members) {
+		struct sa_member *m = UP_CONTAINER_OF(pos, struct sa_member, in_group);
+
+		if (same(q, SA_MC_PORT_GID, asked->port_gid, m->port->gid.raw, 16))
+			answer_with(q, g, m->port, m->states);
+	}
+}
+
+/* Groups; or memberships, when a port is named or a key is shown. */
+static enum sa_status list(struct sa_query *q, const struct sa_mc_member *asked)
+{
+	struct sa_group *g, *tmp;
+
+	HASH_ITER (hh, q->m->groups.by_mgid, g, tmp) {
+		if (!group_matches(q, asked, g))
+			continue;
+		if (q->with_key || (q->mask & SA_MC_PORT_GID))
+			list_members(q, asked, g);
+		else
+			answer_with(q, g, NULL, SA_JOIN_FULL);
+	}
+	return SA_OK;
+}
+
+/*
+ * A port joins and leaves for itself only: what comes from another's LID is refused, so that no
+ * guest can end another's membership.
+ */
+static enum sa_status check_change(const struct sa_query *q, const struct sa_mc_member *asked)
+{
+	const uint32_t needed = SA_MC_MGID | SA_MC_PORT_GID | SA_MC_JOIN_STATE;
+
+	if ((q->mask & needed) != needed)
+		return SA_INSUFFICIENT_COMPONENTS;
+	if (!(asked->scope_join & JOIN_STATES))
+		return SA_REQ_INVALID;
+	if (memcmp(asked->port_gid, q->asker->gid.raw, sizeof(asked->port_gid)) != 0)
+		return SA_REQ_INVALID;
+	return SA_OK;
+}
+
+/* An MGID of the manager's choice, as 15.2.5.17.2 lets it: transient, link-local, ours. */
+static void name_group(struct sa_groups *gs, uint8_t mgid[16])
+{
+	static const uint8_t prefix[8] = {0xff, 0x12, 0xa0, 0x1b, 0xfe, 0x80, 0, 0};
+
+	memcpy(mgid, prefix, sizeof(prefix));
+	do
+		up_put_be64(mgid + 8, ++gs->made);
+	while (find_group(gs, mgid));
+}
+
+static enum sa_status make_group(struct sa_query *q, const struct sa_mc_member *asked,
+				 struct sa_group **made)
+{
+	static const uint8_t none[16];
+	const uint32_t needed = SA_MC_QKEY | SA_MC_PKEY | SA_MC_SL | SA_MC_FLOW | SA_MC_TCLASS;
+	struct sa_mc_member r = *asked;
+
+	if (!(asked->scope_join & CREATES))
+		return SA_REQ_INVALID;
+	if ((q->mask & needed) != needed)
+		return SA_INSUFFICIENT_COMPONENTS;
+	if ((up_get_be16(asked->pkey) & 0x7fff) != 0x7fff ||
+	    !selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) ||
+	    !selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank))
+		return SA_REQ_INVALID;
+	if (memcmp(asked->mgid, none, sizeof(none)) == 0)
+		name_group(&q->m->groups, r.mgid);
+	else if (asked->mgid[0] != 0xff)
+		return SA_REQ_INVALID;
+	*made = create_group(&q->m->groups, &r);
+	return *made ? SA_OK : SA_NO_RESOURCES;
+}
+
+static enum sa_status add_member(struct sa_query *q, struct sa_group *g, uint8_t states)
+{
+	struct sa_member *m = find_member(g, q->asker);
+
+	if (!m) {
+		if (groups_of(&q->m->groups, q->asker) >= GROUPS_OF_A_PORT)
+			return SA_NO_RESOURCES;
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return SA_NO_RESOURCES;
+		m->port = q->asker;
+		up_list_add_tail(&g->members, &m->in_group);
+	}
+	m->states |= states;
+	answer_with(q, g, m->port, m->states);
+	return SA_OK;
+}
+
+static enum sa_status join(struct sa_query *q, const struct sa_mc_member *asked)
+{
+	struct sa_group *g = find_group(&q->m->groups, asked->mgid);
+	enum sa_status status = check_change(q, asked);
+
+	if (status != SA_OK)
+		return status;
+	if (g) {
+		if (!group_matches(q, asked, g))
+			return SA_REQ_INVALID;
+	} else {
+		status = make_group(q, asked, &g);
+		if (status != SA_OK)
+			return status;
+	}
+	status = add_member(q, g, asked->scope_join & JOIN_STATES);
+	put_group(&q->m->groups, g);
+	return status;
+}
+
+static enum sa_status leave(struct sa_query *q, const struct sa_mc_member *asked)
+{
+	struct sa_group *g = find_group(&q->m->groups, asked->mgid);
+	struct sa_member *m = g ? find_member(g, q->asker) : NULL;
+	enum sa_status status = check_change(q, asked);
+	uint8_t states = asked->scope_join & JOIN_STATES;
+
+	if (status != SA_OK)
+		return status;
+	if (!m || (m->states & states) != states)
+		return SA_REQ_INVALID;
+	answer_with(q, g, m->port, states);
+	m->states &= (uint8_t)~states;
+	if (!m->states)
+		drop_member(m);
+	put_group(&q->m->groups, g);
+	return SA_OK;
+}
+
+enum sa_status sa_mc_member_record(struct sa_query *q)
+{
+	const struct sa_mc_member *asked = (const struct sa_mc_member *)q->record;
+
+	switch (q->method) {
+	case SA_SET:
+		return join(q, asked);
+	case SA_DELETE:
+		return leave(q, asked);
+	default:
+		return list(q, asked);
+	}
+}
