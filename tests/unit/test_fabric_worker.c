@@ -605,6 +605,30 @@ static void atomics_of_two_workers_add_up(void **state)
 #define ONE(f) cmocka_unit_test_setup_teardown(f, setup_one, teardown)
 #define TWO(f) cmocka_unit_test_setup_teardown(f, setup_two, teardown)
 
+/* A control thread that has much to do must not keep the guests from running. */
+static void workers_run_between_two_stops(void **state)
+{
+	struct lane *lane = new_lane(0, 1);
+	const struct up_qp *qp = &lane->qp->base;
+	uint64_t before = 0, bytes;
+	bool stuck = false;
+
+	for (unsigned i = 0; i < 48; i++)
+		post(lane, UP_OP_WRITE, 0, FAKE_RAM / 2, FAKE_RAM / 2);
+	up_fabric_kick(&lane->qp->base);
+	while (!up_stat_get(&qp->stats.bytes))
+		sched_yield();
+	while (!stuck && count_ok(lane) < 48) {
+		up_world_stop(t.fabric);
+		bytes = up_stat_get(&qp->stats.bytes) + qp->done;
+		stuck = bytes == before && count_ok(lane) < 48;
+		before = bytes;
+		up_world_start(t.fabric);
+	}
+	assert_false(stuck);
+	await(lane, 48);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,6 +640,7 @@ int main(void)
 		ONE(waiting_queues_wake_in_order),
 		ONE(nothing_moves_in_a_stopped_world),
 		ONE(queues_go_while_on_lists),
+		ONE(workers_run_between_two_stops),
 		ONE(workers_exchange_data_both_ways),
 		TWO(kicks_are_never_lost),
 		TWO(nothing_moves_in_a_stopped_world),

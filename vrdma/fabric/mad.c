@@ -4,10 +4,9 @@
  * performance management (chapter 16). One table of attributes; an attribute's handler fills the
  * data of the response.
  *
- * The fabric itself is the subnet manager. Addresses, states and tables are its own: a Set of them
- * from a guest is answered, as 14.2.5 has it, with what they are, and changes nothing. The
- * counters can be set. There are no links here, so errors of links are zero, and a message counts
- * as one packet.
+ * Addresses, states and tables are the fabric's own: a Set of them from a guest is answered, as
+ * 14.2.5 has it, with what they are, and changes nothing. The counters can be set. There are no
+ * links here, so errors of links are zero, and a message counts as one packet.
  */
 #include "fabric/fabric_private.h"
 #include "fabric/mad_layout.h"
@@ -107,6 +106,12 @@ static void port_link(const struct up_port *port, struct mad_port_info *p)
 	p->vl_arb_high_cap = p->vl_arb_low_cap = VL_COUNT;
 }
 
+/* What the port's own management software announces; the agents of communication, devices ... */
+static uint32_t announced(const struct up_port *port)
+{
+	return port->hca ? atomic_load_explicit(&port->hca->port_caps, memory_order_relaxed) : 0;
+}
+
 /* The modifier's low byte names the port; 0 is the one that the SMP came to. */
 static enum mad_status port_info(const struct request *r)
 {
@@ -119,12 +124,18 @@ static enum mad_status port_info(const struct request *r)
 	up_put_be16(p->lid, port->lid);
 	up_put_be16(p->sm_lid, UP_SM_LID);
 	up_put_be32(p->capability_mask, CAP_SL_MAPPING | CAP_SYSTEM_GUID | CAP_EXTENDED_SPEEDS |
-						(is_manager(r) ? CAP_IS_SM : 0u));
+						(is_manager(r) ? CAP_IS_SM : announced(port)));
 	p->local_port = 1;
 	port_link(port, p);
 	p->guid_cap = GUID_TABLE_SIZE;
 	p->response_time = RESPONSE_TIME;
 	return MAD_OK;
+}
+
+/* Of this the diagnostic programs ask every ConnectX: whether a link runs at FDR10. None does. */
+static enum mad_status ext_port_info(const struct request *r)
+{
+	return (r->modifier & 0xff) > 1 ? MAD_BAD_VALUE : MAD_OK;
 }
 
 static enum mad_status pkey_table(const struct request *r)
@@ -320,6 +331,7 @@ static const struct attribute {
 	{MAD_SL_TO_VL, false, true, false, sl_to_vl},
 	{MAD_VL_ARBITRATION, false, true, false, vl_arbitration},
 	{MAD_SM_INFO, false, false, false, sm_info},
+	{MAD_EXT_PORT_INFO, false, true, false, ext_port_info},
 	{MAD_CLASS_PORT_INFO, true, true, false, class_port_info},
 	{MAD_PORT_COUNTERS, true, true, true, port_counters},
 	{MAD_PORT_COUNTERS_EXT, true, true, true, port_counters_ext},

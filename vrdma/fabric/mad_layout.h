@@ -60,6 +60,7 @@ enum mad_attribute {
 	MAD_SL_TO_VL = 0x0017,
 	MAD_VL_ARBITRATION = 0x0018,
 	MAD_SM_INFO = 0x0020,
+	MAD_EXT_PORT_INFO = 0xff90, /* of Mellanox' adapters: MLNX_EXT_PORT_INFO of libibmad */
 	MAD_CLASS_PORT_INFO = 0x0001,
 	MAD_PORT_COUNTERS = 0x0012,
 	MAD_PORT_COUNTERS_EXT = 0x001d,

@@ -33,7 +33,7 @@
 #define PORT_QPS 64
 /*
  * A port with work is asked for further doorbells in every fourth round only: the words are in
- * lines that its guest writes all the time.
+ * lines that its guest writes all the time. (One without doorbells is asked in every round.)
  */
 #define POLL_EVERY 4
 
@@ -182,7 +182,7 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
 
 		w->listening |= p->pub.hca->qps.used > 0 && !p->pub.hca->kicks;
-		if (up_list_empty(&p->run) || ++p->unpolled >= POLL_EVERY) {
+		if (up_list_empty(&p->run) || p->pub.hca->kicks || ++p->unpolled >= POLL_EVERY) {
 			p->unpolled = 0;
 			worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
 		}
@@ -244,6 +244,13 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 	return step < cfg->idle_sleep_us * USEC ? cfg->idle_sleep_us * USEC : step;
 }
 
+static void take_turn(struct up_worker *w)
+{
+	atomic_store(&w->wants_turn, true);
+	pthread_mutex_lock(&w->turn);
+	atomic_store(&w->wants_turn, false);
+}
+
 /*
  * Gives up the turn and sleeps. No kick is slept on: the kicker fills the inbox and then looks at
  * `asleep`, here `asleep` is set before the inbox is looked at, all sequentially consistent.
@@ -258,17 +265,18 @@ static void sleep_until(struct up_worker *w, uint64_t when)
 		sem_clockwait(&w->wake, CLOCK_MONOTONIC, &ts);
 	atomic_store(&w->asleep, false);
 	up_stat_add(&w->stats.idle_sleeps, 1);
-	pthread_mutex_lock(&w->turn);
+	take_turn(w);
 }
 
 static void yield_turn(struct up_worker *w)
 {
 	if (!atomic_load_explicit(&w->stop_requests, memory_order_relaxed))
 		return;
+	atomic_store(&w->wants_turn, true);
 	pthread_mutex_unlock(&w->turn);
 	while (atomic_load(&w->stop_requests))
 		sched_yield();
-	pthread_mutex_lock(&w->turn);
+	take_turn(w);
 }
 
 /*

@@ -32,6 +32,7 @@ struct up_worker {
 	 */
 	pthread_mutex_t turn;
 	atomic_uint stop_requests;
+	atomic_bool wants_turn; /* for its turn: it gets one before the world stops again */
 	atomic_bool quit;
 	atomic_bool asleep; /* whoever clears it posts `wake` */
 	sem_t wake;
