@@ -243,7 +243,11 @@ bool gs_cmd_ring(struct gs_vm *vm, uint32_t slots, unsigned ms)
 			if (slots & 1u << i && !slot_done(&vm->slots[i]))
 				done = false;
 	} while (!done && gs_wait_turn(&w));
-	/* Their events say nothing that the owner bits do not. */
+	/*
+	 * Their events say nothing that the owner bits do not. The last one follows its owner bit,
+	 * and is there once the device answers for a register.
+	 */
+	gs_reg_read(vm, CX_ISEG_HEALTH_COUNTER);
 	while (vm->cmd_eq.ring && gs_eq_peek(&vm->cmd_eq))
 		gs_eq_take(vm, &vm->cmd_eq);
 	pthread_mutex_unlock(&vm->cmd_lock);

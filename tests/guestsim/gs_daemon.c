@@ -28,6 +28,21 @@ static void write_config(const struct gs_daemon *d, const char *text, char *path
 		gs_fail("cannot write %s: %s", path, strerror(errno));
 }
 
+static void log_path(const struct gs_daemon *d, char *path, size_t size)
+{
+	snprintf(path, size, "%s/log", d->dir);
+}
+
+static bool redirect_log(const struct gs_daemon *d)
+{
+	char path[96];
+	int fd;
+
+	log_path(d, path, sizeof(path));
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return fd >= 0 && dup2(fd, STDERR_FILENO) >= 0;
+}
+
 /* In the child. The daemon dies with the test, however that ends. */
 static void exec_daemon(const struct gs_daemon *d, const struct gs_daemon_opts *opts,
 			const char *binary, const char *config, pid_t parent)
@@ -37,7 +52,7 @@ static void exec_daemon(const struct gs_daemon *d, const struct gs_daemon_opts *
 	unsigned n = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
+	if (getppid() != parent || (opts->keep_log && !redirect_log(d)))
 		_exit(126);
 	argv[n++] = binary;
 	argv[n++] = "--dir";
@@ -157,6 +172,31 @@ const char *gs_daemon_socket(const struct gs_daemon *d, unsigned port)
 
 	snprintf(path, sizeof(path), "%s/vm%u.sock", d->dir, port);
 	return path;
+}
+
+unsigned gs_daemon_log_lines(const struct gs_daemon *d, const char *text)
+{
+	char path[96], line[512];
+	unsigned n = 0;
+	FILE *f;
+
+	log_path(d, path, sizeof(path));
+	f = fopen(path, "r");
+	if (!f)
+		gs_fail("cannot read %s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, text) != NULL;
+	fclose(f);
+	return n;
+}
+
+void gs_daemon_await_log(const struct gs_daemon *d, const char *text, unsigned n)
+{
+	struct gs_wait w = gs_wait_start(GS_WAIT_MS);
+
+	while (gs_daemon_log_lines(d, text) < n)
+		if (!gs_wait_turn(&w))
+			gs_fail("underpassd has not logged '%s' %u times", text, n);
 }
 
 static FILE *open_proc(const struct gs_daemon *d, const char *name)

@@ -61,6 +61,7 @@ struct gs_daemon_opts {
 	unsigned ports; /* named vm0, vm1, ... */
 	unsigned workers;
 	bool trap_doorbells;
+	bool keep_log; /* for gs_daemon_log_lines(), instead of on our stderr */
 	const char *config; /* text of a configuration file, instead of all of the above; or NULL */
 };
 
@@ -84,6 +85,9 @@ unsigned gs_daemon_fds(const struct gs_daemon *d);
 unsigned gs_daemon_maps(const struct gs_daemon *d);
 uint64_t gs_daemon_rss(const struct gs_daemon *d);    /* bytes, shared memory not counted */
 uint64_t gs_daemon_cpu_ns(const struct gs_daemon *d); /* user and system time so far */
+/* With keep_log: lines so far that have `text` in them; and waits for n of them. */
+unsigned gs_daemon_log_lines(const struct gs_daemon *d, const char *text);
+void gs_daemon_await_log(const struct gs_daemon *d, const char *text, unsigned n);
 /* Waits until the daemon has exactly as many descriptors and mappings. */
 void gs_daemon_await_resources(const struct gs_daemon *d, unsigned fds, unsigned maps);
 

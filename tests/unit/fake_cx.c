@@ -6,7 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MAX_OBJECTS 256
+#define MAX_OBJECTS 1024
 
 struct fake_cx fake;
 
@@ -27,7 +27,12 @@ static void kick(struct up_qp *qp)
 	fake.kicks++;
 }
 
-static const struct up_net_ops net = {.kick = kick};
+static uint64_t clock_now(void)
+{
+	return fake.clock;
+}
+
+static const struct up_net_ops net = {.kick = kick, .clock = clock_now};
 
 int fake_setup(void **state)
 {

@@ -13,7 +13,7 @@
 #include "device/connectx/connectx.h"
 #include "device/connectx/rings.h"
 
-#define FAKE_RAM (4u << 20)
+#define FAKE_RAM (8u << 20)
 #define FAKE_GPA UINT64_C(0x40000000)
 #define FAKE_PD 7
 #define FAKE_VECTORS 2
@@ -23,6 +23,7 @@ struct fake_cx {
 	struct up_port port;
 	uint8_t *ram;
 	size_t used;
+	uint64_t clock; /* ns: what the device is told when it asks */
 	/* What the device did to the outside. */
 	struct up_qp *kicked[16];
 	unsigned kicks, wakes;

@@ -85,6 +85,7 @@ static void cq_prefetch(struct up_cq *cq)
 
 static enum up_wc_status exec_local(struct up_qp *qp, struct up_send_wr *wr)
 {
+	wr->cost = wr->raw_len;
 	return up_mr_invalidate(qp->hca, wr->imm, &(struct up_mr_use){.pdn = qp->pdn}, false)
 		       ? UP_WC_LOC_PROT_ERR
 		       : UP_WC_SUCCESS;

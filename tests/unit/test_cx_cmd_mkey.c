@@ -118,7 +118,16 @@ static void bad_shapes(void **state)
 	rig_begin_mkey(CX_MKC_MODE_MTT, 2, 2);
 	cx_set(rig_mkc(), CX_MKC_LOG_PAGE_SIZE, 11);
 	rig_fails(CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	/* Longer than the capabilities say. */
+	rig_begin_mkey(CX_MKC_MODE_KLMS, (1u << CX_LOG_MAX_KLM_LIST_SIZE) + 1, 0);
+	rig_fails(CX_BAD_PARAM, CX_WHY_SIZE);
 	assert_int_equal(rig.dev->hca.mrs.used, 1); /* the reserved key */
+	rig_begin_mkey(CX_MKC_MODE_KLMS, 1u << CX_LOG_MAX_KLM_LIST_SIZE, 0);
+	rig_ok();
+	/* A free key whose pages have no size yet: not less than a page's. */
+	rig_begin_mkey(CX_MKC_MODE_MTT, 8, 0);
+	cx_set(rig_mkc(), CX_MKC_LOG_PAGE_SIZE, 0);
+	assert_int_equal(created()->page_shift, CX_PAGE_SHIFT);
 }
 
 /* The tables of one guest are bounded by a share of its memory. */

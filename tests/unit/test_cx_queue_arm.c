@@ -17,6 +17,7 @@ static struct cx_eq *eq;
 static struct cx_cq *cq;
 static struct cx_qp *qp;
 static uint64_t now;
+static uint64_t lag; /* of a round that looked at the time long ago */
 static uint32_t events_seen;
 
 static int setup(void **state)
@@ -28,6 +29,7 @@ static int setup(void **state)
 	qp = fake_qp(UP_QP_RC, 4, false);
 	up_put_be32(&cq->dbr[CX_DBR_CQ_ARM], INIT_RECORD);
 	now = 1000 * SEC;
+	lag = 0;
 	events_seen = 0;
 	return 0;
 }
@@ -64,6 +66,7 @@ static uint64_t look(void)
 {
 	uint64_t due = UINT64_MAX;
 
+	fake.clock = now + lag;
 	cx_cq_watch(&fake.dev, now, &due);
 	return due;
 }
@@ -290,6 +293,23 @@ static void moderation_waits_for_the_period(void **state)
 	assert_true(up_list_empty(&fake.dev.watch));
 }
 
+/* The period is not shorter for a worker that was stopped between its look at the time and now. */
+static void moderation_begins_with_the_completion(void **state)
+{
+	cq->moderation_us = 300;
+	arm(1, 0, false);
+	complete();
+	lag = 200 * USEC;
+	look();
+	now += lag;
+	lag = 0;
+	run_until(now + 299 * USEC);
+	expect_events(0);
+	consume(1);
+	run_until(now + USEC);
+	expect_events(1);
+}
+
 static void moderation_ends_with_the_count(void **state)
 {
 	cq->moderation_us = 300;
@@ -309,6 +329,25 @@ static void moderation_ends_with_the_count(void **state)
 	complete();
 	run_until(now + USEC);
 	expect_events(1);
+}
+
+/* More queues wait than one round goes through: each of them is found all the same. */
+static void many_queues_wait(void **state)
+{
+	enum { QUEUES = 700 };
+	struct cx_cq *many[QUEUES];
+
+	for (unsigned i = 0; i < QUEUES; i++) {
+		many[i] = fake_cq(eq, 0, 6, false);
+		up_put_be32(&many[i]->dbr[CX_DBR_CQ_ARM], INIT_RECORD);
+		complete_on(many[i], false, UP_WC_SUCCESS);
+	}
+	run_until(now + 2 * SEC);
+	expect_events(0);
+	for (unsigned i = 0; i < QUEUES; i++)
+		up_put_be32(&many[i]->dbr[CX_DBR_CQ_ARM], 1u << CX_ARM_SN_SHIFT);
+	run_until(now + 20 * MSEC);
+	expect_events(QUEUES);
 }
 
 static void looks_become_rarer(void **state)
@@ -636,7 +675,9 @@ int main(void)
 		TEST(record_of_zero_counts_once),
 		TEST(completion_that_was_taken_counts),
 		TEST(moderation_waits_for_the_period),
+		TEST(moderation_begins_with_the_completion),
 		TEST(moderation_ends_with_the_count),
+		TEST(many_queues_wait),
 		TEST(looks_become_rarer),
 		TEST(looks_start_later_for_a_guest_that_polls),
 		TEST(queues_of_one_event_queue_share_an_interrupt),

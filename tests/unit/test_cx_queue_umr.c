@@ -553,6 +553,37 @@ static void window_on_what_is_not_ones_own(void **state)
 }
 
 /* The kernel's lists are followed by what was in the ring before. */
+/* Keeps one turn short: what it looks up is charged, and bounded. */
+static void list_in_crumbs(void **state)
+{
+	enum { PIECES = 2048 };
+	struct up_mr *all = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
+	struct up_mr *crumbs = key_of(UP_MR_LIST, PIECES), *mr = key_of(UP_MR_PAGES, PIECES);
+	uint64_t *entries = fake_alloc(PIECES * 2 * sizeof(*entries), 4096);
+
+	for (unsigned i = 0; i < PIECES; i++) {
+		up_put_be64(&entries[2 * i], (uint64_t)i << 12 | CX_MTT_PRESENT);
+		crumbs->pieces[i] = (struct up_mr_piece){
+			.addr = fake_gpa(&entries[2 * i]), .len = 8, .key = all->key};
+	}
+	crumbs->count = PIECES;
+	assert_int_equal(up_mr_seal_list(crumbs), 0);
+	crumbs->length = PIECES * 8;
+	crumbs->access = UP_ACCESS_LOCAL_READ;
+	crumbs->valid = true;
+
+	send_reference(entries, 512 * CX_MTT_SIZE, crumbs->key);
+	((struct cx_wqe_data *)(void *)list)->addr = 0;
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	assert_int_equal(mr->pages[511], 511 << 12);
+	assert_true(wr.cost >= 512 * 256);
+
+	list_bytes = 0;
+	send_reference(entries, PIECES * CX_MTT_SIZE, crumbs->key);
+	((struct cx_wqe_data *)(void *)list)->addr = 0;
+	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
+}
+
 static void rubbish_behind_a_list(void **state)
 {
 	struct up_mr *mr = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
@@ -635,6 +666,7 @@ int main(void)
 		TEST(window_of_type_2),
 		TEST(window_for_another_queue_pair),
 		TEST(window_on_what_is_not_ones_own),
+		TEST(list_in_crumbs),
 		TEST(rubbish_behind_a_list),
 		TEST(random_requests),
 	};

@@ -89,6 +89,26 @@ static void large_write_takes_turns(void **state)
 	assert_memory_equal(p->hb->ram + (1 << 20), p->ha->ram, 1 << 20);
 }
 
+/* A request that the device executes by itself is charged with what it says it took. */
+static void local_requests_take_turns(void **state)
+{
+	struct pair *p = *state;
+	struct up_budget budget = {.messages = 16, .bytes = 64 * 1024};
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct up_send_wr *wr = fake_post(p->a, UP_OP_LOCAL, 0, 0);
+
+		wr->imm = p->ha->all->key;
+		wr->raw_len = 40 * 1024;
+	}
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_int_equal(budget.bytes, 0);
+	assert_int_equal(p->ha->cq->count, 2);
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	assert_int_equal(p->ha->cq->count, 8);
+	p->ha->cq->count = 0;
+}
+
 static void read_fetches(void **state)
 {
 	struct pair *p = *state;
@@ -499,6 +519,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RC(send_arrives),
 		RC(large_write_takes_turns),
+		RC(local_requests_take_turns),
 		RC(read_fetches),
 		RC(atomics_apply),
 		RC(atomic_is_applied_once_in_a_short_turn),

@@ -351,6 +351,9 @@ static void disconnection_unmaps(void **state)
 		for (i = 0; i < 8; i++)
 			map_ok(&rig, i * 0x1000, 0x1000, i * 0x1000);
 		rig_hang_up(&rig);
+		/* The device stopped before it lost anything. */
+		assert_int_equal(rig.dev.resets, round + 1);
+		assert_int_equal(rig.dev.maps_at_reset, 8);
 		assert_int_equal(rig.dev.nr_maps, 0);
 		assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
 	}

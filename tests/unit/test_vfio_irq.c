@@ -2,6 +2,12 @@
 /* Interrupts of a vfio-user device: what the client may set, and what it may not. */
 #include "test_vfio_client.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 static void irq_info(void **state)
 {
 	static const struct vu_irq_info expected[] = {
@@ -48,8 +54,11 @@ enum {
 
 static uint64_t take(int fd)
 {
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	uint64_t n = 0;
 
+	if (poll(&p, 1, 0) != 1)
+		return 0;
 	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
 }
 
@@ -195,7 +204,7 @@ static void wrong_set_irqs(void **state)
 	rig_destroy(&rig);
 }
 
-/* A full counter must not block the server. */
+/* The client may fill the counter and make the file blocking at any time: nobody waits for it. */
 static void full_eventfd(void **state)
 {
 	const uint64_t full = UINT64_MAX - 1;
@@ -205,22 +214,85 @@ static void full_eventfd(void **state)
 	(void)state;
 	rig_start(&rig);
 	fd = eventfd(0, EFD_CLOEXEC);
-	assert_int_equal(write(fd, &full, sizeof(full)), 8);
 	set_irqs(&rig, EVENTFD, 2, 0, 1, &fd, 1);
 	expect_ok(&rig, VU_DEVICE_SET_IRQS, 0);
+	assert_int_equal(write(fd, &full, sizeof(full)), 8);
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	set_irqs(&rig, NONE, 2, 0, 1, NULL, 0);
 	expect_ok(&rig, VU_DEVICE_SET_IRQS, 0);
+	up_vfio_raise(rig.dev.irq[2][0]);
+	assert_true(take(fd) >= full);
+	/* Its flags are its own. */
+	assert_false(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	rig_destroy(&rig);
+}
+
+/* More than the kernel keeps requests for. */
+static void many_interrupts(void **state)
+{
+	enum { MANY = 3000 };
+	int fd = eventfd(0, EFD_CLOEXEC), i;
+
+	(void)state;
+	for (i = 0; i < MANY; i++)
+		up_vfio_raise(fd);
+	assert_int_equal(take(fd), MANY);
+	close(fd);
+}
+
+/* From here on io_setup(2) is not there. */
+static bool forbid_requests(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = 4, .filter = code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int raise_without_requests(void)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	if (up_vu_raise_check(fd) || !(fcntl(fd, F_GETFL) & O_NONBLOCK))
+		return 1;
+	up_vfio_raise(fd);
+	if (take(fd) != 1 || write(fd, &full, sizeof(full)) != 8 || fcntl(fd, F_SETFL, 0))
+		return 2;
+	up_vfio_raise(fd);
+	return take(fd) == full ? 0 : 3;
+}
+
+/* Where the kernel has no asynchronous requests. In a process where nobody has asked yet. */
+static void without_requests(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0)
+		_exit(forbid_requests() ? raise_without_requests() : 77);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(irq_info),
-		cmocka_unit_test(interrupt_vectors),
-		cmocka_unit_test(wrong_set_irqs),
-		cmocka_unit_test(full_eventfd),
+		cmocka_unit_test(without_requests),  cmocka_unit_test(irq_info),
+		cmocka_unit_test(interrupt_vectors), cmocka_unit_test(wrong_set_irqs),
+		cmocka_unit_test(full_eventfd),	     cmocka_unit_test(many_interrupts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

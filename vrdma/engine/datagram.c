@@ -10,6 +10,8 @@
 #define QKEY_GSI 0x80010000u
 #define QKEY_CONTROLLED 0x80000000u
 #define GRH_NEXT_IBA 0x1b
+/* What a delivery costs beside the copy, in bytes that could be copied meanwhile. */
+#define DELIVERY_COST 512
 #define MAD_BYTES 256
 
 /* Table 4 of volume 1 (global route header): 40 bytes, big endian. */
@@ -180,6 +182,7 @@ static void deliver(struct up_qp *to, void *arg)
 	if (a != b)
 		up_rwlock_read(a < b ? &b->mr_lock : &a->mr_lock);
 	up_lock_take(&to->resp_lock);
+	d->x->cost = 0;
 	if (accepts(d, to) && source_is_there(d)) {
 		if (!to->resp.established && up_qp_state_get(to) == UP_QPS_RTR)
 			up_raise_qp(to, UP_EV_COMM_EST);
@@ -190,6 +193,8 @@ static void deliver(struct up_qp *to, void *arg)
 	up_rwlock_drop(&a->mr_lock);
 	if (a != b)
 		up_rwlock_drop(&b->mr_lock);
+	/* The source was looked up twice. */
+	d->wr->cost += 2 * d->x->cost + DELIVERY_COST;
 }
 
 static struct up_qp *lookup(struct up_hca *hca, uint32_t qpn)

@@ -56,11 +56,17 @@ enum up_transfer {
  */
 enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 			     uint64_t *n, uint64_t total);
-/* All of n bytes, which are few. */
+/*
+ * All of n bytes, which are few, in one turn: where they are scattered so widely that up_transfer()
+ * would take several, it is the target's list that is refused.
+ */
 enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 				 uint64_t n);
 
-/* 0, or the error that copying the next n bytes of the list would end with. */
+/*
+ * 0, or the error that copying the next n bytes of the list would end with; -E2BIG where they are
+ * so scattered that they leave less than half a turn's stretches for the other list.
+ */
 int up_cursor_probe(struct up_cursor c, uint64_t n);
 
 /* 0, or -EACCES when the request's own list may not be used so. */

@@ -30,7 +30,10 @@ struct up_hca_ops {
 	void (*cq_post)(struct up_cq *cq, const struct up_wc *wc);
 	/* A completion follows after a copy that is long enough to fetch its place meanwhile. */
 	void (*cq_prefetch)(struct up_cq *cq);
-	/* Executes an UP_OP_LOCAL request (on the HCA's worker, under mr_lock for writing). */
+	/*
+	 * Executes an UP_OP_LOCAL request (on the HCA's worker, under mr_lock for writing), and
+	 * says in wr->cost what that took of the turn.
+	 */
 	enum up_wc_status (*exec_local)(struct up_qp *qp, struct up_send_wr *wr);
 	void (*qp_event)(struct up_qp *qp, enum up_event event);
 	void (*srq_event)(struct up_srq *srq, enum up_event event);
@@ -72,7 +75,8 @@ struct up_hca {
 	const struct up_net_ops *net;
 	void *port; /* the fabric's struct up_port */
 	bool alive; /* a driver runs it; messages to others end as unreachable */
-	bool kicks; /* it kicks its queue pairs itself: there are no doorbells to look for */
+	/* It kicks its queue pairs itself: no doorbells to look for, and poll in every round. */
+	bool kicks;
 	struct up_mem mem;
 	struct up_table mrs;
 	uint64_t mr_bytes; /* what they take, which up_mr_create() bounds */
@@ -83,6 +87,7 @@ struct up_hca {
 	uint16_t lid;
 	struct up_gid gid;
 	uint16_t pkeys[1];
+	_Atomic uint32_t port_caps; /* of PortInfo's CapabilityMask, what the driver announces */
 	struct up_hca_stats stats;
 };
 

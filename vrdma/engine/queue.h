@@ -63,7 +63,9 @@ struct up_send_wr {
 	/* Without UP_WR_INLINE, bit i: sge[i] is inline data, at data + sge[i].addr; it has no key.
 	 */
 	uint64_t inline_sges;
-	uint32_t raw_len; /* of raw[], for UP_OP_LOCAL */
+	uint32_t raw_len; /* of data[], for UP_OP_LOCAL */
+	/* Of what is executed in one go (UP_OP_LOCAL, datagrams), in bytes of the turn's budget. */
+	uint64_t cost;
 	struct up_sge sge[UP_MAX_SEND_SGE];
 	uint8_t data[UP_MAX_WQE_BYTES]; /* inline data (length bytes), or the raw request */
 };

@@ -399,7 +399,13 @@ static enum turn run_connected(struct up_exec *x, struct up_qp *qp, struct up_se
 	return res.more ? TURN_MORE : finish(qp, wr, UP_WC_SUCCESS);
 }
 
-static enum turn run_local(struct up_qp *qp, struct up_send_wr *wr)
+/* What is executed in one go counts as well, once it is done. */
+static void charge(const struct up_send_wr *wr, uint64_t *bytes)
+{
+	*bytes -= wr->cost < *bytes ? wr->cost : *bytes;
+}
+
+static enum turn run_local(struct up_qp *qp, struct up_send_wr *wr, uint64_t *bytes)
 {
 	enum up_wc_status status = check_request(qp, wr);
 
@@ -408,6 +414,7 @@ static enum turn run_local(struct up_qp *qp, struct up_send_wr *wr)
 	up_rwlock_write(&qp->hca->mr_lock);
 	status = qp->hca->ops->exec_local(qp, wr);
 	up_rwlock_drop(&qp->hca->mr_lock);
+	charge(wr, bytes);
 	return finish(qp, wr, status);
 }
 
@@ -416,13 +423,15 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 {
 	enum up_wc_status status;
 
+	wr->cost = 0;
 	if (wr->op == UP_OP_NOP || wr->op == UP_OP_LOCAL)
-		return run_local(qp, wr);
+		return run_local(qp, wr, bytes);
 	if (qp->type != UP_QP_UD)
 		return run_connected(x, qp, wr, bytes);
 	status = check_request(qp, wr);
 	if (status == UP_WC_SUCCESS)
 		status = up_datagram_send(x, qp, wr);
+	charge(wr, bytes);
 	return finish(qp, wr, status);
 }
 

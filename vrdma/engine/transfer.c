@@ -83,9 +83,12 @@ static void cursor_skip(struct up_cursor *c, uint64_t n)
 int up_cursor_probe(struct up_cursor c, uint64_t n)
 {
 	struct up_span span;
+	unsigned spans;
 	int err = 0;
 
-	while (n && !err) {
+	for (spans = 0; n && !err; spans++) {
+		if (spans == MAX_SPANS / 2)
+			return -E2BIG;
 		err = cursor_peek(&c, n, &span);
 		if (!err) {
 			cursor_skip(&c, span.len);
@@ -123,15 +126,10 @@ enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up
 enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 				 uint64_t n)
 {
-	enum up_transfer result = UP_TRANSFER_OK;
+	uint64_t part = n;
+	enum up_transfer result = up_transfer(x, dst, src, &part, n);
 
-	for (uint64_t done = 0; done < n && result == UP_TRANSFER_OK;) {
-		uint64_t part = n - done;
-
-		result = up_transfer(x, dst, src, &part, n);
-		done += part;
-	}
-	return result;
+	return result == UP_TRANSFER_OK && part < n ? UP_TRANSFER_DST : result;
 }
 
 int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write)

@@ -9,6 +9,7 @@
 #include "vfio/vfio_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -83,17 +84,18 @@ static int check_file(struct up_vfio_server *srv, int fd, const struct vu_dma_ma
 	struct stat st;
 	uint64_t end;
 
+	/* Memory files have seals. This asks no file system, which may be one that never answers.
+	 */
+	if (fcntl(fd, F_GET_SEALS) < 0) {
+		up_vu_complain(srv, "DMA_MAP: guest memory must be a memfd, or a file in tmpfs or "
+				    "hugetlbfs");
+		return -EINVAL;
+	}
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0) {
 		int err = errno;
 
 		up_vu_complain(srv, "DMA_MAP: cannot look at the file: %s", strerror(err));
 		return -err;
-	}
-	if (!S_ISREG(st.st_mode) ||
-	    (fs.f_type != TMPFS_MAGIC && fs.f_type != (__fsword_t)HUGETLBFS_MAGIC)) {
-		up_vu_complain(srv, "DMA_MAP: guest memory must be a memfd, or a file in tmpfs or "
-				    "hugetlbfs");
-		return -EINVAL;
 	}
 	if (map->offset & (VU_PAGE_SIZE - 1) ||
 	    __builtin_add_overflow(map->offset, map->size, &end) || end > (uint64_t)st.st_size) {

@@ -212,4 +212,11 @@ void up_vu_irq_disable_all(struct up_vfio_server *srv);
 int up_vu_irq_init(struct up_vfio_server *srv, const struct up_vfio_config *cfg);
 void up_vu_irq_fini(struct up_vfio_server *srv);
 
+/*
+ * vfio_raise.c. Makes ready what raising needs; false: it has to do with write(2). And whether a
+ * client's descriptor may be raised: 0, -EINVAL when it is no eventfd, or another negative errno.
+ */
+bool up_vu_raise_init(void);
+int up_vu_raise_check(int fd);
+
 #endif

@@ -3,8 +3,6 @@
 #include "vfio/vfio_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,30 +85,20 @@ void up_vu_irq_disable_all(struct up_vfio_server *srv)
 		disable_index(srv, i);
 }
 
-/*
- * Threads of the data path will write to this descriptor, so it has to be an eventfd, where a write
- * is short, and must not block. (The flag belongs to the open file, which the client shares: a
- * client that fills the counter and clears the flag again can still stall a writer.)
- */
-static int prepare_eventfd(struct up_vfio_server *srv, int fd)
+/* None of a message's descriptors counts if one is of no use. */
+static int check_eventfds(struct up_vfio_server *srv, const struct vu_message *msg)
 {
-	static const char kind[] = "anon_inode:[eventfd]";
-	char path[32], target[sizeof(kind)];
-	ssize_t n;
-	int flags;
+	unsigned i;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target));
-	if (n != (ssize_t)sizeof(kind) - 1 || memcmp(target, kind, sizeof(kind) - 1) != 0) {
-		up_vu_complain(srv, "DEVICE_SET_IRQS: a descriptor is not an eventfd");
-		return -EINVAL;
-	}
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-		int err = errno;
+	for (i = 0; i < msg->nr_fds; i++) {
+		int ret = up_vu_raise_check(msg->fds[i]);
 
-		up_vu_complain(srv, "DEVICE_SET_IRQS: fcntl failed: %s", strerror(err));
-		return -err;
+		if (ret == -EINVAL)
+			up_vu_complain(srv, "DEVICE_SET_IRQS: a descriptor is not an eventfd");
+		else if (ret < 0)
+			up_vu_complain(srv, "DEVICE_SET_IRQS: fcntl failed: %s", strerror(-ret));
+		if (ret < 0)
+			return ret;
 	}
 	return 0;
 }
@@ -127,11 +115,9 @@ static int assign_eventfds(struct up_vfio_server *srv, struct vu_message *msg,
 			       set->count);
 		return -EINVAL;
 	}
-	for (i = 0; i < msg->nr_fds; i++) {
-		ret = prepare_eventfd(srv, msg->fds[i]);
-		if (ret < 0)
-			return ret;
-	}
+	ret = check_eventfds(srv, msg);
+	if (ret < 0)
+		return ret;
 	for (i = 0; i < set->count; i++) {
 		int fd = msg->nr_fds ? up_vu_message_take_fd(msg, i) : -1;
 
@@ -143,18 +129,13 @@ static int assign_eventfds(struct up_vfio_server *srv, struct vu_message *msg,
 /* The client raises vectors by itself, all of the range or those with a true byte in `chosen`. */
 static void trigger(struct up_vfio_server *srv, const struct vu_irq_set *set, const uint8_t *chosen)
 {
-	const uint64_t one = 1;
 	uint32_t i;
 
 	for (i = 0; i < set->count; i++) {
 		int fd = srv->irqs[set->index].eventfd[set->start + i];
 
-		if (fd < 0 || (chosen && !chosen[i]))
-			continue;
-		/* A full counter is a pending interrupt already. */
-		if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-			up_vu_complain(srv, "DEVICE_SET_IRQS: cannot raise vector %u: %s",
-				       set->start + i, strerror(errno));
+		if (fd >= 0 && (!chosen || chosen[i]))
+			up_vfio_raise(fd);
 	}
 }
 

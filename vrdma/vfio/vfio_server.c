@@ -17,12 +17,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
 	/* What one call of up_vfio_server_process() does at most. */
 	MAX_MESSAGES = 32,
 	MAX_BYTES = 256 * 1024,
+	MAX_NS = 2000000,
 	MAX_ACCEPTS = 4,
 };
 
@@ -35,8 +37,9 @@ static void drain(int eventfd)
 }
 
 /*
- * The end of a client. Everything it gave is withdrawn from the device before the device hears
- * that it is gone. The reason in disconnect_why, if any, is the line of the log.
+ * The end of a client. The device stops while it still has all that the client gave, so that it
+ * finds nothing missing; all of that is withdrawn before the device hears that the client is gone.
+ * The reason in disconnect_why, if any, is the line of the log.
  */
 static void drop_client(struct up_vfio_server *srv)
 {
@@ -48,6 +51,7 @@ static void drop_client(struct up_vfio_server *srv)
 	else
 		up_log(LOG_INFO, srv->name, "vfio-user: client disconnected");
 	epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+	srv->ops->reset(srv->dev);
 	up_vu_irq_disable_all(srv);
 	up_vu_dma_unmap_all(srv);
 	up_vu_stream_fini(srv);
@@ -166,9 +170,18 @@ static void accept_clients(struct up_vfio_server *srv)
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /* Some messages of the client, in order; the rest stays in the socket. */
 static int serve_messages(struct up_vfio_server *srv)
 {
+	uint64_t end = now_ns() + MAX_NS;
 	size_t budget = MAX_BYTES;
 	unsigned i;
 
@@ -181,7 +194,7 @@ static int serve_messages(struct up_vfio_server *srv)
 		up_vu_stream_next(srv);
 		if (ret < 0)
 			return ret;
-		if (srv->disconnect_why[0])
+		if (srv->disconnect_why[0] || now_ns() > end)
 			return 0;
 	}
 	return 0;
@@ -356,6 +369,7 @@ int up_vfio_server_create(const char *path, const struct up_vfio_config *cfg,
 		ret = open_fds(srv);
 	if (ret == 0)
 		ret = up_sigbus_guard_init();
+	up_vu_raise_init();
 	if (ret < 0) {
 		up_log(LOG_ERR, cfg->name, "vfio-user: no server: %s", strerror(-ret));
 		goto free_server;

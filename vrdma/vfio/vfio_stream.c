@@ -222,7 +222,8 @@ static int enqueue(struct up_vfio_server *srv, const struct iovec *iov, size_t n
 	struct vu_output *out;
 	size_t i, at = 0;
 
-	if (conn->out_bytes + size > UP_VFIO_MAX_OUTPUT)
+	/* Counted with what keeping it takes: a client may ask for many small replies. */
+	if (conn->out_bytes + sizeof(*out) + size > UP_VFIO_MAX_OUTPUT)
 		return up_vu_fail(srv, ENOBUFS, "%zu bytes of replies were not read",
 				  conn->out_bytes);
 	out = malloc(sizeof(*out) + size);
@@ -239,7 +240,7 @@ static int enqueue(struct up_vfio_server *srv, const struct iovec *iov, size_t n
 	}
 	*conn->out_last = out;
 	conn->out_last = &out->next;
-	conn->out_bytes += size;
+	conn->out_bytes += sizeof(*out) + size;
 	return watch_output(srv, true);
 }
 
@@ -300,7 +301,7 @@ static void pop_output(struct vu_conn *conn)
 	conn->out_first = out->next;
 	if (!out->next)
 		conn->out_last = &conn->out_first;
-	conn->out_bytes -= out->size;
+	conn->out_bytes -= sizeof(*out) + out->size;
 	free(out);
 }
 

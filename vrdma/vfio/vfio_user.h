@@ -105,12 +105,10 @@ struct up_vfio_dev_ops {
 	void (*reset)(void *dev);
 
 	/*
-	 * From now on `vector` of interrupt `index` is raised by write(2) of a uint64_t 1 to
-	 * `eventfd`; -1: the vector is disabled. Any thread of the device may write. The server
-	 * owns the descriptor: it stays open until the next irq_set() for this vector has returned,
-	 * so irq_set() must return only when no thread can still write to the previous one. The
-	 * descriptor is an eventfd in non-blocking mode: EAGAIN from write(2) means that the client
-	 * has not taken 2^64 - 2 earlier ones, and is to be ignored.
+	 * From now on `vector` of interrupt `index` is raised by up_vfio_raise(eventfd); -1: the
+	 * vector is disabled. The server owns the descriptor: it stays open until the next
+	 * irq_set() for this vector has returned, so irq_set() must return only when no thread can
+	 * still raise the previous one.
 	 */
 	void (*irq_set)(void *dev, unsigned index, unsigned vector, int eventfd);
 
@@ -118,8 +116,8 @@ struct up_vfio_dev_ops {
 	void (*connected)(void *dev);
 
 	/*
-	 * The client is gone; every vector was disabled and every range unmapped by the operations
-	 * above before this call. connected() may follow for another client.
+	 * The client is gone. Before this call came reset(), then every vector was disabled and
+	 * every range unmapped by the operations above. connected() may follow for another client.
 	 */
 	void (*disconnected)(void *dev);
 };
@@ -219,6 +217,12 @@ int up_vfio_server_attach(struct up_vfio_server *srv, int fd);
  * called from inside an operation.
  */
 void up_vfio_server_disconnect(struct up_vfio_server *srv, const char *why);
+
+/*
+ * Raises the interrupt of a descriptor that irq_set() was given. Any thread; never blocks, whatever
+ * the client, which has the same eventfd, does to it.
+ */
+void up_vfio_raise(int eventfd);
 
 bool up_vfio_server_connected(const struct up_vfio_server *srv);
 const struct up_vfio_stats *up_vfio_server_stats(const struct up_vfio_server *srv);

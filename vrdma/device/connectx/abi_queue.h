@@ -31,6 +31,7 @@ enum cx_dbr {
 #define CX_ARM_SOLICITED (1u << 24)
 #define CX_ARM_SN_SHIFT 28
 #define CX_ARM_SN_MASK 3u
+#define CX_ARM_INIT (2u << CX_ARM_SN_SHIFT) /* never armed: MLX5_CQ_INIT_CMD_SN */
 #define CX_CQ_CI_MASK 0xffffffu
 
 /* UAR page, 4096 bytes. MLX5_CQ_DOORBELL, MLX5_EQ_DOORBEL_OFFSET, MLX5_BF_OFFSET. */

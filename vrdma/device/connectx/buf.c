@@ -6,6 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_stretch(const struct cx_buf *b)
+{
+	for (uint32_t i = 1; i < b->npages; i++) {
+		if (b->pages[i] - b->pages[0] != (uint64_t)i << b->page_shift)
+			return false;
+	}
+	return true;
+}
+
 int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_t page_shift,
 		uint32_t offset, uint64_t bytes)
 {
@@ -22,6 +31,7 @@ int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_
 	b->page_shift = page_shift;
 	b->offset = offset;
 	b->bytes = bytes;
+	b->stretch = is_stretch(b);
 	return 0;
 }
 
@@ -34,13 +44,8 @@ void cx_buf_fini(struct cx_buf *b)
 void cx_buf_refresh(struct cx_buf *b, const struct up_mem *mem)
 {
 	b->flat = NULL;
-	if (!b->npages)
-		return;
-	for (uint32_t i = 1; i < b->npages; i++) {
-		if (b->pages[i] - b->pages[0] != (uint64_t)i << b->page_shift)
-			return;
-	}
-	b->flat = up_mem_at(mem, b->pages[0] + b->offset, b->bytes, true);
+	if (b->stretch)
+		b->flat = up_mem_at(mem, b->pages[0] + b->offset, b->bytes, true);
 }
 
 void *cx_buf_at(const struct cx_buf *b, const struct up_mem *mem, uint64_t off, uint32_t len)

@@ -311,6 +311,8 @@ static void execute(struct cx_device *dev, unsigned index)
 		return;
 	}
 	memcpy(&x.slot, slot, sizeof(x.slot));
+	/* The compiler may not go back to the original for what it finds in the copy. */
+	__asm__ volatile("" ::: "memory");
 	if (!(x.slot.status_own & CX_CMD_OWNER_HW))
 		return;
 	delivery = prepare(&x);

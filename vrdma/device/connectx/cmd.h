@@ -90,7 +90,7 @@ void cx_ring_drop(struct cx_device *dev, struct cx_buf *buf);
 /* CX_OK when `gpa` is aligned to 8 and `bytes` from it are memory. */
 enum cx_status cx_dbr_check(struct cx_cmd *c, uint64_t gpa, uint32_t bytes);
 uint32_t *cx_dbr_at(const struct cx_device *dev, uint64_t gpa, uint32_t bytes);
-/* Looks up every ring and doorbell record again. World stopped. */
+/* Looks up every ring and doorbell record again. World stopped, and let go now and then. */
 void cx_queues_refresh(struct cx_device *dev);
 
 /* caps.c */
@@ -104,6 +104,7 @@ enum {
 	CX_LOG_MAX_EQ = 6,
 	CX_LOG_MAX_EQ_SZ = 20,
 	CX_LOG_MAX_MKEY = 20,
+	CX_LOG_MAX_KLM_LIST_SIZE = 16,
 	CX_LOG_MAX_PD = 16,
 	CX_LOG_MAX_SRQ = 16,
 	CX_LOG_MAX_SRQ_SZ = 15,

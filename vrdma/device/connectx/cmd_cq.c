@@ -61,6 +61,21 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_cq *cq)
 	return take_ring(c, cqc, &cq->buf, &cq->log_size, &cq->cqe_shift);
 }
 
+/*
+ * Drivers that leave the record zero store that again when they arm for the first time. So that one
+ * can be told from a queue that is never armed, whose driver takes an event for a bug, the record
+ * gets the value with which newer ones begin. None reads it.
+ */
+static void init_record(struct cx_cq *cq)
+{
+	uint32_t *dbr = up_mem_at(&cq->dev->hca.mem, cq->dbr_gpa, CX_DBR_BYTES, true);
+	uint32_t zero = 0;
+
+	if (dbr)
+		__atomic_compare_exchange_n(&dbr[CX_DBR_CQ_ARM], &zero, htobe32(CX_ARM_INIT), false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
 static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
 {
 	int64_t cqn;
@@ -70,6 +85,7 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
 	if (cqn >= 0) {
 		cq->base.cqn = (uint32_t)cqn;
 		cq->dbr = cx_dbr_at(c->dev, cq->dbr_gpa, CX_DBR_BYTES);
+		init_record(cq);
 		cq->eq->users++;
 	}
 	up_world_start(c->dev->port->fabric);

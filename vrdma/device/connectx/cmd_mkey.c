@@ -52,7 +52,9 @@ static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct s
 	s->ksm = mode == CX_MKC_MODE_KSM;
 	if (mode == CX_MKC_MODE_MTT)
 		per = CX_OCTWORD_BYTES / CX_MTT_BYTES;
-	if (actual > octwords || octwords > MAX_OCTWORDS)
+	/* A work request that changes a piece has to go through the whole list. */
+	if (actual > octwords || octwords > MAX_OCTWORDS ||
+	    (s->kind == UP_MR_LIST && octwords > 1u << CX_LOG_MAX_KLM_LIST_SIZE))
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_SIZE);
 	if (actual > (c->in_len - CX_CREATE_MKEY_IN_ENTRIES_AT) / CX_OCTWORD_BYTES)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_PAGE_LIST);
@@ -102,6 +104,9 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 	mr->absolute = cx_get(mkc, CX_MKC_LENGTH64);
 	mr->start = cx_get64(mkc, CX_MKC_START_ADDR);
 	mr->length = cx_get64(mkc, CX_MKC_LEN);
+	/* A work request that fills in pages need not say their size: it is not less than this. */
+	if (s->kind == UP_MR_PAGES && shift < CX_PAGE_SHIFT)
+		shift = CX_PAGE_SHIFT;
 	mr->page_shift = (uint8_t)shift;
 	if (s->kind == UP_MR_LIST && fill_list(mr, entries, s))
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);

@@ -92,20 +92,36 @@ static void refresh_qp(struct cx_device *dev, struct cx_qp *qp)
 	qp->dbr = qp->buf.bytes ? cx_dbr_at(dev, qp->dbr_gpa, CX_DBR_BYTES) : NULL;
 }
 
+/*
+ * A guest can have hundreds of thousands of queues, and change its memory map all the time, so the
+ * world is let go now and then. Workers meanwhile use a queue's old address, which is good until
+ * the caller has unmapped the memory; queues do not come or go, as all this is the control thread.
+ */
+#define BATCH 512
+
+static void pause_world(struct cx_device *dev, uint32_t *n)
+{
+	if (++*n % BATCH)
+		return;
+	up_world_start(dev->port->fabric);
+	up_world_stop(dev->port->fabric);
+}
+
 void cx_queues_refresh(struct cx_device *dev)
 {
 	struct up_srq *srq;
 	struct cx_cq *cq;
 	struct up_qp *qp;
+	uint32_t n = 0;
 
 	for (unsigned i = 0; i < CX_MAX_EQ; i++) {
 		if (dev->eqs[i])
 			cx_buf_refresh(&dev->eqs[i]->buf, &dev->hca.mem);
 	}
-	for (uint32_t id = 0; (cq = up_table_next(&dev->cqs, &id));)
+	for (uint32_t id = 0; (cq = up_table_next(&dev->cqs, &id)); pause_world(dev, &n))
 		refresh_cq(dev, cq);
-	for (uint32_t id = 0; (srq = up_table_next(&dev->hca.srqs, &id));)
+	for (uint32_t id = 0; (srq = up_table_next(&dev->hca.srqs, &id)); pause_world(dev, &n))
 		refresh_srq(dev, cx_srq(srq));
-	for (uint32_t id = 0; (qp = up_table_next(&dev->hca.qps, &id));)
+	for (uint32_t id = 0; (qp = up_table_next(&dev->hca.qps, &id)); pause_world(dev, &n))
 		refresh_qp(dev, cx_qp(qp));
 }

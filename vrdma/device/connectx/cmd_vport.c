@@ -67,7 +67,8 @@ enum cx_status cx_query_hca_vport_context(struct cx_cmd *c)
 	cx_set64(hvc, CX_HVC_SYSTEM_IMAGE_GUID, port->guid);
 	cx_set64(hvc, CX_HVC_PORT_GUID, port->guid);
 	cx_set64(hvc, CX_HVC_NODE_GUID, port->guid);
-	cx_set(hvc, CX_HVC_CAP_MASK1, CAPS_FIXED | c->dev->cap_mask1);
+	cx_set(hvc, CX_HVC_CAP_MASK1,
+	       CAPS_FIXED | atomic_load_explicit(&c->dev->hca.port_caps, memory_order_relaxed));
 	cx_set(hvc, CX_HVC_CAP_MASK1_FIELD_SELECT, CAPS_SETTABLE);
 	cx_set(hvc, CX_HVC_LID, port->lid);
 	cx_set(hvc, CX_HVC_SUBNET_TIMEOUT, SUBNET_TIMEOUT);
@@ -80,14 +81,16 @@ enum cx_status cx_modify_hca_vport_context(struct cx_cmd *c)
 	const uint8_t *hvc = c->in + CX_MODIFY_HCA_VPORT_CONTEXT_IN_HVC_AT;
 	uint32_t select = cx_get(hvc, CX_HVC_CAP_MASK1_FIELD_SELECT);
 	enum cx_status status = check_vport(c);
+	uint32_t caps;
 
 	if (status != CX_OK)
 		return status;
 	/* GUIDs and the state's policy are the host's to choose. */
 	if (cx_get(hvc, CX_HVC_FIELD_SELECT) || (select & ~CAPS_SETTABLE))
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
-	c->dev->cap_mask1 =
-		(c->dev->cap_mask1 & ~select) | (cx_get(hvc, CX_HVC_CAP_MASK1) & select);
+	caps = atomic_load_explicit(&c->dev->hca.port_caps, memory_order_relaxed);
+	caps = (caps & ~select) | (cx_get(hvc, CX_HVC_CAP_MASK1) & select);
+	atomic_store_explicit(&c->dev->hca.port_caps, caps, memory_order_relaxed);
 	return CX_OK;
 }
 

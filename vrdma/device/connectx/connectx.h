@@ -48,6 +48,7 @@ struct cx_buf {
 	uint8_t page_shift;
 	uint32_t offset; /* of the ring's first byte in the first page */
 	uint64_t bytes;	 /* of the ring */
+	bool stretch;	 /* the pages follow one another */
 	/*
 	 * When all pages are one writable host stretch (often, for small rings), the address of the
 	 * ring's first byte, refreshed with the world stopped whenever the memory map changes; else
@@ -164,7 +165,6 @@ struct cx_device {
 	struct up_pci_config pci;
 	uint8_t caps[256];     /* general capabilities in force (SET_HCA_CAP) */
 	bool host_atomics;     /* atomics return host-endian data, as the driver asked */
-	uint32_t cap_mask1;    /* PortInfo's CapabilityMask, as the driver changed it */
 	uint64_t list_bytes;   /* of the page lists of all rings */
 	uint8_t issi;	       /* interface revision in use, 0 or 1 */
 	uint32_t reserved_key; /* of all memory, for the kernel's QPs */

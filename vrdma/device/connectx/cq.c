@@ -58,8 +58,9 @@
 #define TOLD_DELAY (10 * MSEC)
 /* Looks in one round of each kind. */
 #define LOOKS_MAX 64
-
-#define CQ_INIT_RECORD (2u << CX_ARM_SN_SHIFT) /* MLX5_CQ_INIT_CMD_SN */
+/* Queues of the list that one round goes through for those to be looked at, and until the next. */
+#define SCAN_MAX 512
+#define SCAN_PAUSE (200 * USEC)
 
 /* The worker's time at the start of its turn, for timestamps; see cx_cq_watch(). */
 static _Thread_local uint64_t turn_now;
@@ -335,7 +336,7 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 static bool is_armed(const struct cx_cq *cq, uint32_t record)
 {
 	if (!cq->have_served)
-		return record != CQ_INIT_RECORD;
+		return record != CX_ARM_INIT;
 	return (record ^ cq->served_arm) >> CX_ARM_SN_SHIFT & CX_ARM_SN_MASK;
 }
 
@@ -365,6 +366,15 @@ static uint64_t event_time(const struct cx_cq *cq, uint32_t record)
 	if (cq->moderation_count && count >= cq->moderation_count)
 		return cq->first_pending;
 	return cq->first_pending + cq->moderation_us * USEC;
+}
+
+/*
+ * When a wait begins. The turn may have begun long ago, before the completion that another worker
+ * wrote: no period may end too soon for that.
+ */
+static uint64_t pending_since(const struct cx_cq *cq, uint64_t now)
+{
+	return cq->moderation_us ? cq->dev->hca.net->clock() : now;
 }
 
 /* A guest that arms wants to know at once; one that only polls, to be left alone. */
@@ -436,7 +446,7 @@ static struct cx_eq *look(struct cx_cq *cq, uint64_t now)
 	pending = is_set && beyond(cq, record) && !(all_read && is_told(cq, record));
 	next = next_look(cq, now);
 	if (!pending || !cq->first_pending)
-		cq->first_pending = pending ? now : 0;
+		cq->first_pending = pending ? pending_since(cq, now) : 0;
 	due = event_time(cq, record);
 	if (pending && due <= now) {
 		serve(cq, record);
@@ -483,25 +493,36 @@ static struct cx_cq *pop_fresh(struct cx_device *dev)
 	return cq;
 }
 
-/* Takes the queues that are to be looked at off the list, and sets when the next ones are. */
+/*
+ * Takes the queues that are to be looked at off the list, and sets when the next ones are. Those
+ * that were passed over go to the end, so that a long list is gone through in several rounds.
+ */
 static unsigned pop_due(struct cx_device *dev, uint64_t now, struct cx_cq *due[LOOKS_MAX])
 {
-	struct up_list *pos, *tmp;
+	struct up_list *pos, *tmp, *last;
 	uint64_t next = UINT64_MAX;
-	unsigned n = 0;
+	unsigned n = 0, scanned = 0;
 
 	up_lock_take(&dev->watch_lock);
+	last = dev->watch.prev;
 	up_list_each (pos, tmp, &dev->watch) {
 		struct cx_cq *cq = UP_CONTAINER_OF(pos, struct cx_cq, watch);
 
-		if (cq->watch_fresh)
-			continue;
-		if (cq->watch_next <= now && n < LOOKS_MAX) {
-			up_list_del(pos);
-			due[n++] = cq;
-		} else if (cq->watch_next < next) {
-			next = cq->watch_next;
+		if (scanned++ == SCAN_MAX) {
+			next = now + SCAN_PAUSE;
+			break;
 		}
+		if (!cq->watch_fresh) {
+			up_list_del(pos);
+			if (cq->watch_next <= now && n < LOOKS_MAX) {
+				due[n++] = cq;
+			} else {
+				up_list_add_tail(&dev->watch, pos);
+				next = cq->watch_next < next ? cq->watch_next : next;
+			}
+		}
+		if (pos == last)
+			break;
 	}
 	dev->watch_due = next;
 	up_lock_drop(&dev->watch_lock);

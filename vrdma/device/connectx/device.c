@@ -137,7 +137,7 @@ void cx_device_reset(struct cx_device *dev)
 	dev->pending_slots = 0;
 	dev->fatal = false;
 	dev->issi = 0;
-	dev->cap_mask1 = 0;
+	atomic_store_explicit(&dev->hca.port_caps, 0, memory_order_relaxed);
 	cx_iseg_reset(dev);
 	cx_caps_reset(dev);
 }

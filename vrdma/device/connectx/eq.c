@@ -12,9 +12,6 @@
 #include "base/log.h"
 #include "device/connectx/abi_queue.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 static void eq_lost(struct cx_eq *eq)
 {
 	if (!eq->lost)
@@ -49,18 +46,16 @@ static void put(struct cx_eq *eq, uint8_t type, uint8_t subtype, const void *dat
 }
 
 /*
- * The vectors change with the world stopped only, so a worker's descriptor stays open until it has
- * written. It does not block: it is an eventfd in non-blocking mode, and a full one is pending.
+ * The vectors change with the world stopped only, so a worker's descriptor stays open until it was
+ * raised.
  */
 void cx_eq_interrupt(struct cx_eq *eq)
 {
-	const uint64_t one = 1;
 	int fd = eq->vector < CX_MSIX_VECTORS ? eq->dev->vectors[eq->vector] : -1;
 
 	if (fd < 0)
 		return;
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		return;
+	up_vfio_raise(fd);
 	__atomic_fetch_add(&eq->dev->hca.stats.interrupts, 1, __ATOMIC_RELAXED);
 }
 

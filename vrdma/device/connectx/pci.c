@@ -10,6 +10,7 @@
 #include "device/connectx/cmd.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 #define PCI_VENDOR 0x15b3
 #define PCI_DEVICE 0x1017 /* ConnectX-5 */
@@ -35,6 +36,7 @@ static int dma_map(void *arg, uint64_t iova, uint64_t size, void *hva, uint32_t 
 	return err;
 }
 
+/* The memory stays where it is until this returns, and with it the world has been stopped. */
 static void dma_unmap(void *arg, uint64_t iova, uint64_t size)
 {
 	struct cx_device *dev = arg;
@@ -132,12 +134,13 @@ static void connected(void *arg)
 	up_port_attach(dev->port, &dev->hca);
 }
 
+/* The allocator would keep what a large guest took, hundreds of MiB, for the next one. */
 static void disconnected(void *arg)
 {
 	struct cx_device *dev = arg;
 
-	reset(dev);
 	up_port_detach(dev->port);
+	malloc_trim(0);
 }
 
 static const struct up_vfio_dev_ops vfio_ops = {

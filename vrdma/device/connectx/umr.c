@@ -21,6 +21,14 @@
 #define PAGE_SHIFT_MIN 12
 #define CHUNK_BYTES 2048u
 
+/*
+ * What writing an entry and looking up a stretch of memory cost, in bytes that could be copied
+ * meanwhile; and stretches that a list may lie in. Drivers have theirs in whole pages.
+ */
+#define ENTRY_COST 32
+#define SPAN_COST 256
+#define MAX_SPANS 1024
+
 /* Where no VM has memory, also after the largest offset into a page is added. */
 #define NO_PAGE (1ull << 63)
 
@@ -34,6 +42,7 @@ struct umr {
 	const uint8_t *list; /* what follows in the element: entries, or where they are */
 	uint32_t list_bytes;
 	uint32_t first, count; /* the entries to write */
+	uint32_t spans;	       /* looked up so far */
 };
 
 static bool is_registrar(const struct cx_qp *qp)
@@ -176,7 +185,7 @@ static void write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from,
 }
 
 /* Copies what a data segment points to, in the QP's own domain. */
-static bool read_local(const struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, uint32_t len)
+static bool read_local(struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, uint32_t len)
 {
 	struct up_mr_use use = {
 		.pdn = u->qp->base.pdn,
@@ -187,7 +196,7 @@ static bool read_local(const struct umr *u, uint32_t key, uint64_t addr, uint8_t
 	struct up_span span;
 
 	while (len) {
-		if (up_mr_span(u->hca, key, &use, addr, len, &span))
+		if (u->spans++ == MAX_SPANS || up_mr_span(u->hca, key, &use, addr, len, &span))
 			return false;
 		memcpy(to, span.ptr, span.len);
 		to += span.len;
@@ -322,6 +331,16 @@ static void update_fields(struct umr *u)
 		mr->valid = !(u->seg.status & CX_MKEY_FREE);
 }
 
+/* The offsets of a list's pieces are computed anew whenever one changes. */
+static uint64_t cost(const struct umr *u)
+{
+	uint64_t entries = u->count;
+
+	if (entries && u->mr->kind == UP_MR_LIST)
+		entries += u->mr->count;
+	return entries * ENTRY_COST + (uint64_t)u->spans * SPAN_COST;
+}
+
 enum up_wc_status cx_exec_local(struct up_qp *base, struct up_send_wr *wr)
 {
 	struct umr u = {0};
@@ -334,5 +353,6 @@ enum up_wc_status cx_exec_local(struct up_qp *base, struct up_send_wr *wr)
 	status = update_entries(&u);
 	if (status == UP_WC_SUCCESS)
 		update_fields(&u);
+	wr->cost = cost(&u);
 	return status;
 }
