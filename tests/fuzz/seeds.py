@@ -66,6 +66,53 @@ def mads():
     return seeds
 
 
+# fuzz_sa: ASK, RAW, ANSWER, CHANGE, RUN
+
+def sa():
+    get, put, table, delete = 0x01, 0x02, 0x12, 0x15
+    port_info, sm_info, service, path, member = 2, 3, 4, 5, 6
+    own_service, own_source, own_member, destination, group = 1, 2, 4, 8, 16
+
+    def ask(port, method, attribute, mask=0, gids=0, record=b""):
+        return u8(0, port, method, attribute, gids) + struct.pack("<Q", mask) + u8(len(record)) + record
+
+    def answer(port, segment, window, kind=2, of=None):
+        return u8(2, port, port if of is None else of, kind) + u16(segment, window)
+
+    def change(port, how):
+        return u8(3, port, how)
+
+    def later(rounds=2, shift=29):
+        return u8(4, rounds, shift)
+
+    joins, creates = 0x10003, 0x130C7
+    group_of_seven = b"\xff\x12" + b"\7" * 14 + b"\0" * 16 + b"\0\0\1\2" + b"\0" * 4 + b"\xff\xff" + b"\0" * 6
+    full, leaving = group_of_seven + b"\1", group_of_seven + b"\1"
+    everyone = ask(0, put, member, joins, own_member | group, b"\0" * 48 + b"\1")
+    announce = ask(0, put, service, 0x73, own_service, b"\5" * 28 + b"\0\0\0\5" + b"k" * 16 + b"name")
+    all_paths = ask(0, table, path)
+    smp = u8(1, 0, 0, 64) + mad(1, get, 0x20)[:64]
+    segment = u8(1, 0, 1, 64) + (struct.pack(">BBBBI8xHHIBBBBII", 1, 3, 2, table, 0, 0x35, 0, 0, 1, 1, 7, 0, 1, 0).ljust(64, b"\0"))
+    return {
+        "paths": b"".join(ask(p, get, path, 0xC, own_source | destination | 1 << 5) for p in range(4)),
+        "selectors": ask(0, get, path, 0x3F000C, own_source | destination, b"\0" * 54 + b"\x04\x07\x50"),
+        "records": b"".join(ask(0, m, a) + answer(0, 1, 9) for m in (get, table) for a in range(8)),
+        "capabilities": ask(0, table, port_info, 0x80) + ask(0, get, sm_info, 1, 0, b"\0\1"),
+        "table": all_paths + answer(0, 1, 3) + answer(0, 3, 9) + answer(0, 6, 6),
+        "lost": all_paths + later(8) + answer(0, 1, 4) + later(16),
+        "forged": all_paths + answer(1, 1, 9, of=0) + answer(1, 1, 9, 4, of=0) + answer(0, 1, 1, 4),
+        "groups": everyone + ask(0, put, member, creates, own_member, full) + ask(1, put, member, joins, own_member, full)
+                  + ask(2, table, member, 2, 4) + ask(0, delete, member, joins, own_member, leaving) + ask(1, put, member, creates, own_member, b"\0" * 48 + b"\1"),
+        "services": announce + ask(1, get, service, 0x40, 0, b"\0" * 48 + b"name") + later(15, 30) + ask(1, table, service)
+                    + announce + ask(0, delete, service, 0x23, own_service, b"\5" * 28 + b"\0\0\0\5" + b"k" * 16),
+        "changes": everyone + announce + all_paths + b"".join(change(0, how) + all_paths for how in range(4)) + change(3, 3),
+        # In the first round it comes to the manager, which sees it in the second.
+        "replaced": u8(0x80) + all_paths[1:] + u8(0x84, 1, 10, 0x83, 0, 3) + later(),
+        "attached_again": u8(0x80) + ask(0, get, sm_info)[1:] + u8(0x84, 1, 10, 0x83, 0, 2) + later(),
+        "queues": smp + segment + u8(1, 1, 1, 64) + mad(4, get, 0x12)[:64],
+    }
+
+
 # fuzz_mr: CREATE, DESTROY, CHANGE, FILL, MAP, UNMAP, ACCESS, INVALIDATE
 
 def mr():
@@ -344,6 +391,7 @@ def wqes():
 if __name__ == "__main__":
     save("table", table())
     save("mad", mads())
+    save("sa", sa())
     save("mr", mr())
     save("command", commands())
     save("wqe", wqes())

@@ -119,6 +119,28 @@ static void cq_doorbell_records(void **state)
 	rig_fails(CX_BAD_PARAM, CX_WHY_DOORBELL);
 }
 
+/* A queue is not armed until its driver stores a record, be that zero (sequence 0, index 0). */
+static void cq_begins_unarmed(void **state)
+{
+	uint8_t *cqc = rig.in + CX_CREATE_CQ_IN_CQC_AT;
+	const struct cx_cq *cq;
+	uint32_t *record;
+
+	rig_begin_cq(base.eqn);
+	record = rig_at(cx_get64(cqc, CX_CQC_DBR_ADDR));
+	rig_ok();
+	cq = up_table_get(&rig.dev->cqs, rig_object());
+	assert_ptr_equal(cq->dbr, record);
+	assert_int_equal(be32toh(record[CX_DBR_CQ_ARM]), CX_ARM_INIT);
+	assert_int_equal(record[CX_DBR_CQ_CI], 0);
+
+	rig_begin_cq(base.eqn);
+	record = rig_at(cx_get64(cqc, CX_CQC_DBR_ADDR));
+	record[CX_DBR_CQ_ARM] = htobe32(1u << CX_ARM_SN_SHIFT);
+	rig_ok();
+	assert_int_equal(be32toh(record[CX_DBR_CQ_ARM]), 1u << CX_ARM_SN_SHIFT);
+}
+
 static void page_lists_must_suffice(void **state)
 {
 	uint8_t *cqc = rig.in + CX_CREATE_CQ_IN_CQC_AT;
@@ -411,6 +433,7 @@ int main(void)
 		TEST(reset_starts_over),
 		TEST(cq_of_a_missing_eq),
 		TEST(cq_doorbell_records),
+		TEST(cq_begins_unarmed),
 		TEST(page_lists_must_suffice),
 		TEST(page_lists_are_bounded),
 		TEST(eq_vector_and_size),

@@ -92,6 +92,71 @@ static void nothing_arrives_when_the_source_is_no_memory(void **state)
 	assert_int_equal(p->hb->ram[40], 0);
 }
 
+/* A key of single bytes, `n` of them, each a stretch of its own. */
+static struct up_mr *crumbs(struct fake_hca *h, unsigned n)
+{
+	struct up_mr *mr = up_mr_create(&h->base, UP_MR_LIST, n);
+
+	assert_non_null(mr);
+	for (unsigned i = 0; i < n; i++)
+		mr->pieces[i] =
+			(struct up_mr_piece){.addr = FAKE_GPA + i, .len = 1, .key = h->all->key};
+	mr->count = n;
+	mr->length = n;
+	mr->pdn = h->all->pdn;
+	mr->access = h->all->access;
+	mr->valid = true;
+	assert_int_equal(up_mr_seal_list(mr), 0);
+	return mr;
+}
+
+/*
+ * Looking up thousands of stretches for one datagram would hold everybody up. The sender is at
+ * fault, not whoever is sent to; what is less scattered arrives, and is charged to the turn.
+ */
+static void scattered_datagrams_are_bounded(void **state)
+{
+	struct up_budget budget = {.messages = 16, .bytes = 64 * 1024};
+	struct pair *p = *state;
+	struct up_mr *mr = crumbs(p->ha, 2000);
+	struct up_send_wr *wr;
+
+	fake_recv(p->b, 0, 1000);
+	wr = post(p, 200);
+	wr->sge[0].key = mr->key;
+	wr->sge[0].addr = 0;
+	up_qp_run(fake_exec, &p->a->base, 1, &budget);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_true(budget.bytes <= 64 * 1024 - 200 * 256 || !budget.bytes);
+
+	fake_recv(p->b, 0, 1000);
+	wr = post(p, 900);
+	wr->sge[0].key = mr->key;
+	wr->sge[0].addr = 0;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_LOC_PROT_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+	up_mr_destroy(&p->ha->base, mr);
+}
+
+/* The receiver's own list: its completion says so. */
+static void scattered_receives_are_bounded(void **state)
+{
+	struct pair *p = *state;
+	struct up_mr *mr = crumbs(p->hb, 2000);
+
+	fake_recv(p->b, 0, 2000);
+	p->b->recvs[0].sge[0].key = mr->key;
+	p->b->recvs[0].sge[0].addr = 0;
+	post(p, 1000);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_LOC_PROT_ERR);
+	up_mr_destroy(&p->hb->base, mr);
+}
+
 static void global_header_is_written(void **state)
 {
 	struct pair *p = *state;
@@ -204,6 +269,29 @@ static void writes_are_not_for_datagrams(void **state)
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_LOC_QP_OP_ERR);
 }
 
+/* 13.4.2: a MAD is 256 bytes. Another length would be too long for a receive, and end QP1. */
+static void other_lengths_do_not_reach_the_managers(void **state)
+{
+	static const uint32_t lengths[] = {0, 8, 255, 257, UP_MTU_BYTES};
+	struct pair *p = *state;
+
+	fake_recv(p->b, 0, UP_GRH_BYTES + 256);
+	p->b->base.is_special = true;
+	p->b->base.special = 1;
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(lengths); i++) {
+		/* The sender's own key goes out, 10.2.4.4. */
+		p->a->base.attr.qkey = 0x80010000u;
+		post(p, lengths[i])->dest_qkey = 0x80010000u;
+		expect_dropped(p);
+	}
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+	post(p, 256)->dest_qkey = 0x80010000u;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).byte_len, UP_GRH_BYTES + 256);
+	p->b->base.is_special = false;
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -211,6 +299,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(data_follows_the_header_space),
 		T(nothing_arrives_when_the_source_is_no_memory),
+		T(scattered_datagrams_are_bounded),
+		T(scattered_receives_are_bounded),
 		T(global_header_is_written),
 		T(wrong_qkey_is_dropped),
 		T(controlled_qkey_sends_the_own_one),
@@ -219,6 +309,7 @@ int main(void)
 		T(longer_than_the_mtu_stops_the_sender),
 		T(short_receive_fails_the_receiver),
 		T(group_reaches_every_member),
+		T(other_lengths_do_not_reach_the_managers),
 		T(writes_are_not_for_datagrams),
 	};
 

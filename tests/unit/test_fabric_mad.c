@@ -136,6 +136,16 @@ static void port_info(void **state)
 	assert_int_equal(d[50], 8);
 	assert_int_equal(get(w, SM, 0x0015, 0), 0);
 	assert_int_equal(get(w, SM, 0x0015, 2), 0x001c);
+	/* A target for block storage has a device management agent. */
+	assert_int_equal(get(w, SM, 0x0015, 1), 0);
+	assert_int_equal(up_get_be32(d + 20), 0x4840);
+	atomic_store(&w->hca.port_caps, 1u << 19);
+	assert_int_equal(get(w, SM, 0x0015, 1), 0);
+	assert_int_equal(up_get_be32(d + 20), 0x84840);
+	/* Vendor's: no link is at FDR10. */
+	assert_int_equal(get(w, SM, 0xff90, 1), 0);
+	assert_int_equal(d[15], 0);
+	assert_int_equal(get(w, SM, 0xff90, 2), 0x001c);
 
 	up_port_set_active(w->port, false);
 	assert_int_equal(get(w, SM, 0x0015, 1), 0);
@@ -297,7 +307,7 @@ static void what_is_not_understood(void **state)
 	struct world *w = *state;
 
 	assert_int_equal(get(w, SM, 0x0012, 0), 0x000c); /* SwitchInfo: not a switch */
-	assert_int_equal(get(w, SM, 0xff90, 1), 0x000c);
+	assert_int_equal(get(w, SM, 0xff91, 1), 0x000c);
 	assert_int_equal(get(w, PERF, 0x0010, 0), 0x000c);
 	assert_int_equal(get(w, 0x03, 0x0011, 0), 0x0004);
 	assert_int_equal(get(w, 0x09, 0x0011, 0), 0x0004);

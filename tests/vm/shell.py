@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import queue
 import signal
 import socket
 import sys
@@ -35,18 +36,29 @@ def serve(args):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(args.control)
         listener.listen(16)
+        # A QEMU dies with the thread that started it, so it is this one that starts them.
+        work = queue.SimpleQueue()
+        threading.Thread(target=listen, args=(listener, vms, work), daemon=True).start()
         print("ready", flush=True)
         while True:
-            conn = listener.accept()[0]
-            threading.Thread(target=answer, args=(conn, vms), daemon=True).start()
+            vm, done = work.get()
+            with contextlib.suppress(VmError):
+                vm.restart()
+            done.set()
 
 
-def answer(conn, vms):
+def listen(listener, vms, work):
+    while True:
+        conn = listener.accept()[0]
+        threading.Thread(target=answer, args=(conn, vms, work), daemon=True).start()
+
+
+def answer(conn, vms, work):
     """One request: a JSON line in, lines of output back, then a JSON line with the exit status."""
     with conn, conn.makefile("rw", encoding="utf-8") as file:
         request = json.loads(file.readline())
         try:
-            code, text = act(vms[request["vm"]], request)
+            code, text = act(vms[request["vm"]], request, work)
         except KeyError:
             code, text = 1, f"no VM {request['vm']}; there are {', '.join(vms)}"
         except VmError as error:
@@ -54,7 +66,7 @@ def answer(conn, vms):
         file.write(json.dumps({"text": text, "status": code}) + "\n")
 
 
-def act(vm, request):
+def act(vm, request, work):
     verb = request["verb"]
     if verb == "run":
         return vm.status(request["command"], request["seconds"])
@@ -62,7 +74,13 @@ def act(vm, request):
         return vm.status("dmesg | tail -n 100")
     if verb == "console":
         return 0, vmlib.tail(vm.console, 100)
-    getattr(vm, verb)()
+    if verb == "restart":
+        done = threading.Event()
+        work.put((vm, done))
+        done.wait()
+        vm.status("true", 5)
+    else:
+        getattr(vm, verb)()
     return 0, f"{vm.name}: {verb} done"
 
 

@@ -4,8 +4,8 @@
  * predictable branch; with several they are the C library's.
  *
  * Order, outermost first: hca->mr_lock (read side, target before initiator by address when they
- * differ), qp->resp_lock, srq->lock, cq lock, event queue lock. No two of one kind are held at a
- * time except mr_lock's read side.
+ * differ), qp->resp_lock, srq->lock, cq lock, event queue lock, a worker's inbox lock. No two of
+ * one kind are held at a time except mr_lock's read side.
  */
 #ifndef UP_BASE_LOCK_H
 #define UP_BASE_LOCK_H

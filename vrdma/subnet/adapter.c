@@ -12,12 +12,16 @@
 #define QKEY_GSI 0x80010000u /* 10.2.5, of QP1 */
 
 /*
- * Rings. A port sends at most 64 datagrams in a round, and each round takes out as many, so it
- * takes several ports that flood to make one's request wait.
+ * No more of one sender's datagrams wait than its share of the ring: those beyond are lost as on a
+ * wire, so it takes more ports that flood than the ring has shares to lose another's request.
  */
-#define RECV_SLOTS 512
+#define RECV_SLOTS 1024
+#define WAITING_OF_A_SENDER 64
 #define SEND_SLOTS 128
+/* What a round takes out, each with its answers at most, until the time is over. */
 #define TAKEN_A_ROUND 64
+#define ANSWERS 2
+#define TURN_NS 50000
 
 struct arrival {
 	uint8_t grh[UP_GRH_BYTES];
@@ -40,6 +44,7 @@ struct sn_qp {
 	/* Written by the sender's worker, after the datagram; pairs with the agent's read. */
 	_Atomic uint32_t arrived;
 	_Atomic uint32_t taken; /* by the agent; pairs with the engine's look for a free slot */
+	_Atomic uint8_t waiting[UP_LID_MULTICAST]; /* of these, by source LID */
 
 	struct departure departures[SEND_SLOTS];
 	uint32_t posted, sent; /* the adapter's worker's */
@@ -114,19 +119,28 @@ static int srq_take(struct up_srq *srq, struct up_recv_wr *wr)
 	return 0;
 }
 
-/* Sends are unsignalled, and nothing is flushed: what completes here has arrived. */
+/*
+ * Sends are unsignalled, and nothing is flushed: what completes here has arrived. The engine holds
+ * resp_lock from rq_take() to here, so that the slot can be given back.
+ */
 static void cq_post(struct up_cq *cq, const struct up_wc *wc)
 {
 	struct sn_qp *qp = UP_CONTAINER_OF(cq, struct sn_qp, cq);
 	uint32_t arrived = atomic_load_explicit(&qp->arrived, memory_order_relaxed);
 
+	if (atomic_fetch_add(&qp->waiting[wc->slid], 1) >= WAITING_OF_A_SENDER) {
+		atomic_fetch_sub(&qp->waiting[wc->slid], 1);
+		qp->given--;
+		return;
+	}
 	qp->from[wc->index] = (struct sn_peer){
 		.lid = wc->slid,
 		.sl = wc->sl,
 		.qpn = wc->src_qpn,
 	};
 	atomic_store_explicit(&qp->arrived, arrived + 1, memory_order_release);
-	up_worker_wake(qp->adapter->port->worker);
+	/* Not only woken: a worker that is about to sleep looks at its kicks once more. */
+	qp->adapter->hca.net->kick(&qp->base);
 }
 
 static void cq_prefetch(struct up_cq *cq)
@@ -150,21 +164,33 @@ static void qp_reset(struct up_qp *qp)
 {
 }
 
-/* True when there was one. */
+static void take(struct sn_adapter *a, struct sn_qp *qp, uint32_t slot)
+{
+	const struct sn_peer *from = &qp->from[slot];
+
+	if (!from->lid)
+		return;
+	a->agent_ops->received(a->agent, qp->base.special, from, qp->arrivals[slot].mad);
+	atomic_fetch_sub(&qp->waiting[from->lid], 1);
+}
+
+/* What there is no room to answer stays in the ring. Returns how many it took. */
 static unsigned take_arrivals(struct sn_adapter *a, struct sn_qp *qp)
 {
 	uint32_t taken = atomic_load_explicit(&qp->taken, memory_order_relaxed);
+	uint64_t end = sn_adapter_clock(a) + TURN_NS;
 	unsigned n;
 
-	for (n = 0; n < TAKEN_A_ROUND; n++, taken++) {
-		uint32_t slot = taken % RECV_SLOTS;
-
+	for (n = 0; n < TAKEN_A_ROUND; n++) {
 		/* Pairs with the release in cq_post(): the datagram is whole. */
 		if (taken == atomic_load_explicit(&qp->arrived, memory_order_acquire))
 			break;
-		a->agent_ops->received(a->agent, qp->base.special, &qp->from[slot],
-				       qp->arrivals[slot].mad);
-		atomic_store_explicit(&qp->taken, taken + 1, memory_order_release);
+		if (sn_adapter_room(a, qp->base.special) < ANSWERS)
+			break;
+		if (n && sn_adapter_clock(a) >= end)
+			break;
+		take(a, qp, taken % RECV_SLOTS);
+		atomic_store_explicit(&qp->taken, ++taken, memory_order_release);
 	}
 	return n;
 }
@@ -295,6 +321,36 @@ void sn_adapter_destroy(struct sn_adapter *a)
 	up_hca_fini(&a->hca);
 	free(a->memory);
 	free(a);
+}
+
+uint64_t sn_adapter_clock(const struct sn_adapter *a)
+{
+	return a->hca.net->clock();
+}
+
+static void forget_of_qp(struct sn_qp *qp, uint16_t lid)
+{
+	uint32_t arrived = atomic_load_explicit(&qp->arrived, memory_order_relaxed);
+
+	for (uint32_t i = atomic_load(&qp->taken); i != arrived; i++) {
+		struct sn_peer *from = &qp->from[i % RECV_SLOTS];
+
+		if (from->lid == lid)
+			from->lid = 0;
+	}
+	atomic_store(&qp->waiting[lid], 0);
+	for (uint32_t i = qp->sent; i != qp->posted; i++) {
+		struct sn_peer *to = &qp->departures[i % SEND_SLOTS].to;
+
+		if (to->lid == lid)
+			to->lid = 0;
+	}
+}
+
+void sn_adapter_forget(struct sn_adapter *a, uint16_t lid)
+{
+	forget_of_qp(&a->qp[0], lid);
+	forget_of_qp(&a->qp[1], lid);
 }
 
 unsigned sn_adapter_room(const struct sn_adapter *a, unsigned qpn)

@@ -13,7 +13,7 @@
 
 /* The other end of a datagram. */
 struct sn_peer {
-	uint16_t lid;
+	uint16_t lid; /* 0: it is gone */
 	uint8_t sl;
 	uint32_t qpn;
 };
@@ -22,8 +22,7 @@ struct sn_agent_ops {
 	/* A MAD came to QP `qpn` (0 or 1). It may be changed. */
 	void (*received)(void *agent, unsigned qpn, const struct sn_peer *from,
 			 uint8_t mad[MAD_BYTES]);
-	/* In every round: true when it sent something; *due is lowered to when it must run again.
-	 */
+	/* In every round: did it send something? *due is lowered to when it must run again. */
 	bool (*tick)(void *agent, uint64_t now, uint64_t *due);
 };
 
@@ -36,6 +35,13 @@ void sn_adapter_open(struct sn_adapter *a, struct up_port *port);
 /* Detaches it, if it is attached, and frees it. */
 void sn_adapter_destroy(struct sn_adapter *a);
 
+/* CLOCK_MONOTONIC in ns. */
+uint64_t sn_adapter_clock(const struct sn_adapter *a);
+/*
+ * What came from this LID and what goes to it is lost: the next port that has it is another. World
+ * stopped.
+ */
+void sn_adapter_forget(struct sn_adapter *a, uint16_t lid);
 /* Datagrams that can be sent now. */
 unsigned sn_adapter_room(const struct sn_adapter *a, unsigned qpn);
 /* Sends one from QP `qpn`; without room it is lost, as on a wire. */

@@ -71,9 +71,12 @@ static void *create(struct up_port *port)
 
 static void port_down(void *manager, const struct up_port *port)
 {
-	sa_groups_port_down(manager, port);
-	sa_services_port_down(manager, port);
-	rmpp_port_down(manager, port->lid);
+	struct sn_manager *m = manager;
+
+	sa_groups_port_down(m, port);
+	sa_services_port_down(m, port);
+	rmpp_port_down(m, port->lid);
+	sn_adapter_forget(m->adapter, port->lid);
 }
 
 const struct up_manager_ops up_subnet_manager = {

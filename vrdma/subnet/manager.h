@@ -31,9 +31,10 @@ struct sa_table {
 #define SA_TABLE_BYTES ((size_t)1 << 20)
 
 struct sa_groups {
-	struct sa_group *by_mgid; /* uthash */
-	struct up_table mlids;	  /* of the same groups, from 0xc000 on */
-	uint64_t made;		  /* groups that were named by the manager */
+	struct sa_group *by_mgid;	   /* uthash */
+	struct up_table mlids;		   /* of the same groups, from 0xc000 on */
+	uint64_t made;			   /* groups that were named by the manager */
+	uint16_t joined[UP_LID_MULTICAST]; /* how many the port with a LID is a member of */
 };
 
 struct rmpp {

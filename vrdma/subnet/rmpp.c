@@ -6,7 +6,6 @@
 #include "subnet/manager.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define MSEC 1000000ull
 #define ANSWER_TIME (500 * MSEC)
@@ -25,14 +24,6 @@ struct rmpp_session {
 	unsigned tries;	 /* left */
 	uint64_t answer; /* until when an answer is waited for */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 * MSEC + (uint64_t)ts.tv_nsec;
-}
 
 static void end_session(struct sn_manager *m, struct rmpp_session *s)
 {
@@ -77,28 +68,51 @@ static bool send_more(struct sn_manager *m, struct rmpp_session *s)
 	while (s->sent < s->segments && s->sent < s->window && sn_adapter_room(m->adapter, 1))
 		send_segment(m, s, ++s->sent);
 	if (s->sent != before)
-		s->answer = now_ns() + ANSWER_TIME;
+		s->answer = sn_adapter_clock(m->adapter) + ANSWER_TIME;
 	return s->sent != before;
 }
 
-/* Of one port, whose oldest goes when it has too many: its receiver gave it up, or floods. */
-static void make_room(struct sn_manager *m, uint16_t lid)
+/* How many a port has, and its oldest. */
+static unsigned sessions_of(const struct sn_manager *m, uint16_t lid, struct rmpp_session **oldest)
 {
 	struct up_list *pos, *tmp;
-	struct rmpp_session *oldest = NULL;
-	unsigned of_port = 0;
+	unsigned n = 0;
 
 	up_list_each (pos, tmp, &m->rmpp.sessions) {
 		struct rmpp_session *s = UP_CONTAINER_OF(pos, struct rmpp_session, in_manager);
 
-		if (s->to.lid != lid)
-			continue;
-		of_port++;
-		if (!oldest)
-			oldest = s;
+		if (s->to.lid == lid && n++ == 0)
+			*oldest = s;
 	}
-	if (of_port >= SESSIONS_OF_A_PORT)
+	return n;
+}
+
+/*
+ * A port that has too many loses its oldest: its receiver gave that up, or floods. When there are
+ * too many in all, the port that has most does.
+ */
+static void make_room(struct sn_manager *m, uint16_t lid)
+{
+	struct rmpp_session *oldest = NULL, *victim = NULL;
+	struct up_list *pos, *tmp;
+	unsigned most = 0;
+
+	if (sessions_of(m, lid, &oldest) >= SESSIONS_OF_A_PORT) {
 		end_session(m, oldest);
+		return;
+	}
+	if (m->rmpp.count < SESSIONS)
+		return;
+	up_list_each (pos, tmp, &m->rmpp.sessions) {
+		struct rmpp_session *s = UP_CONTAINER_OF(pos, struct rmpp_session, in_manager);
+		unsigned n = sessions_of(m, s->to.lid, &oldest);
+
+		if (n > most) {
+			most = n;
+			victim = oldest;
+		}
+	}
+	end_session(m, victim);
 }
 
 static struct rmpp_session *find(const struct sn_manager *m, const struct sn_peer *from,
@@ -123,7 +137,9 @@ static struct rmpp_session *create_session(const struct sa_table *table)
 	if (!s)
 		return NULL;
 	s->bytes = table->count * table->record;
-	s->data = malloc(s->bytes + 1);
+	if (!s->bytes)
+		return s;
+	s->data = malloc(s->bytes);
 	if (!s->data) {
 		free(s);
 		return NULL;
@@ -141,8 +157,6 @@ void rmpp_send(struct sn_manager *m, const struct sn_peer *to, const struct sa_h
 	if (s)
 		return;
 	make_room(m, to->lid);
-	if (m->rmpp.count >= SESSIONS)
-		return;
 	s = create_session(table);
 	if (!s)
 		return;

@@ -151,10 +151,11 @@ static unsigned query(struct sn_manager *m, struct up_port *asker, const struct 
 	return SA_OK;
 }
 
+/* Not responses and one-way messages; an unknown request is told so. */
 static bool is_request(uint8_t method)
 {
-	return method == SA_GET || method == SA_SET || method == SA_GET_TABLE ||
-	       method == SA_DELETE;
+	return !(method & MAD_RESPONSE_BIT) && method != MAD_SEND && method != MAD_TRAP &&
+	       method != MAD_REPORT && method != MAD_TRAP_REPRESS;
 }
 
 void sa_received(struct sn_manager *m, const struct sn_peer *from, uint8_t mad[MAD_BYTES])

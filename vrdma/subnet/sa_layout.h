@@ -230,6 +230,7 @@ enum {
 	SA_SERVICE_LEASE = 1 << 4,
 	SA_SERVICE_KEY = 1 << 5,
 	SA_SERVICE_NAME = 1 << 6,
+	SA_SERVICE_DATA = 1 << 7, /* the first of 30 components */
 };
 
 #endif

@@ -63,19 +63,25 @@ static struct sa_group *create_group(struct sa_groups *gs, const struct sa_mc_me
 	/* The scope is in the MGID, 4.1.1. */
 	g->r.scope_join = (uint8_t)((r->mgid[1] & 0xf) << 4);
 	g->r.proxy = 0;
+	memset(g->r.reserved, 0, sizeof(g->r.reserved));
 	up_list_init(&g->members);
 	HASH_ADD(hh, gs->by_mgid, r.mgid, sizeof(g->r.mgid), g);
 	return g;
+}
+
+static void drop_member(struct sa_groups *gs, struct sa_member *m)
+{
+	gs->joined[m->port->lid]--;
+	up_list_del(&m->in_group);
+	free(m);
 }
 
 static void destroy_group(struct sa_groups *gs, struct sa_group *g)
 {
 	struct up_list *pos, *tmp;
 
-	up_list_each (pos, tmp, &g->members) {
-		up_list_del(pos);
-		free(UP_CONTAINER_OF(pos, struct sa_member, in_group));
-	}
+	up_list_each (pos, tmp, &g->members)
+		drop_member(gs, UP_CONTAINER_OF(pos, struct sa_member, in_group));
 	HASH_DEL(gs->by_mgid, g);
 	up_table_del(&gs->mlids, up_get_be16(g->r.mlid) - UP_LID_MULTICAST);
 	free(g);
@@ -130,21 +136,18 @@ static struct sa_member *find_member(const struct sa_group *g, const struct up_p
 	return NULL;
 }
 
-static void drop_member(struct sa_member *m)
-{
-	up_list_del(&m->in_group);
-	free(m);
-}
-
 void sa_groups_port_down(struct sn_manager *m, const struct up_port *port)
 {
 	struct sa_group *g, *tmp;
 
 	HASH_ITER (hh, m->groups.by_mgid, g, tmp) {
-		struct sa_member *member = find_member(g, port);
+		struct sa_member *member;
 
+		if (!m->groups.joined[port->lid])
+			break;
+		member = find_member(g, port);
 		if (member) {
-			drop_member(member);
+			drop_member(&m->groups, member);
 			put_group(&m->groups, g);
 		}
 	}
@@ -155,16 +158,6 @@ uint16_t sa_group_mlid(const struct sn_manager *m, const uint8_t mgid[16])
 	const struct sa_group *g = find_group(&m->groups, mgid);
 
 	return g ? up_get_be16(g->r.mlid) : 0;
-}
-
-static unsigned groups_of(const struct sa_groups *gs, const struct up_port *port)
-{
-	const struct sa_group *g, *tmp;
-	unsigned n = 0;
-
-	HASH_ITER (hh, gs->by_mgid, g, tmp)
-		n += find_member(g, port) != NULL;
-	return n;
 }
 
 static bool same(const struct sa_query *q, uint32_t bit, const void *asked, const void *have,
@@ -301,15 +294,17 @@ static enum sa_status make_group(struct sa_query *q, const struct sa_mc_member *
 static enum sa_status add_member(struct sa_query *q, struct sa_group *g, uint8_t states)
 {
 	struct sa_member *m = find_member(g, q->asker);
+	uint16_t *joined = &q->m->groups.joined[q->asker->lid];
 
 	if (!m) {
-		if (groups_of(&q->m->groups, q->asker) >= GROUPS_OF_A_PORT)
+		if (*joined >= GROUPS_OF_A_PORT)
 			return SA_NO_RESOURCES;
 		m = calloc(1, sizeof(*m));
 		if (!m)
 			return SA_NO_RESOURCES;
 		m->port = q->asker;
 		up_list_add_tail(&g->members, &m->in_group);
+		++*joined;
 	}
 	m->states |= states;
 	answer_with(q, g, m->port, m->states);
@@ -350,7 +345,7 @@ static enum sa_status leave(struct sa_query *q, const struct sa_mc_member *asked
 	answer_with(q, g, m->port, states);
 	m->states &= (uint8_t)~states;
 	if (!m->states)
-		drop_member(m);
+		drop_member(&q->m->groups, m);
 	put_group(&q->m->groups, g);
 	return SA_OK;
 }

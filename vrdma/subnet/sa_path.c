@@ -6,6 +6,8 @@
 struct end {
 	bool all; /* neither GID nor LID is named */
 	struct up_port *port;
+	const uint8_t *mgid; /* a group instead, with its LID; as destination only */
+	uint16_t mlid;
 };
 
 static struct end find_end(const struct sa_query *q, bool by_gid, const uint8_t gid[16],
@@ -84,6 +86,8 @@ static bool add_paths_from(struct sa_query *q, const struct up_port *src, const 
 {
 	struct up_port *p = dst->all ? up_port_next_of_tenant(q->m->port, NULL) : dst->port;
 
+	if (dst->mlid)
+		return add_path(q, src, dst->mgid, dst->mlid);
 	while (p) {
 		if (p->active && !add_path(q, src, p->gid.raw, p->lid))
 			return false;
@@ -103,9 +107,13 @@ static void add_paths(struct sa_query *q, const struct end *src, const struct en
 	}
 }
 
-static bool is_multicast(const struct sa_query *q, const struct sa_path_record *r)
+static struct end find_group(const struct sa_query *q, const struct sa_path_record *r)
 {
-	return (q->mask & SA_PATH_DGID) && r->dgid[0] == 0xff;
+	struct end e = {.mgid = r->dgid, .mlid = sa_group_mlid(q->m, r->dgid)};
+
+	if ((q->mask & SA_PATH_DLID) && up_get_be16(r->dlid) != e.mlid)
+		e.mlid = 0;
+	return e;
 }
 
 enum sa_status sa_path_record(struct sa_query *q)
@@ -113,21 +121,17 @@ enum sa_status sa_path_record(struct sa_query *q)
 	const struct sa_path_record *r = (const struct sa_path_record *)q->record;
 	struct end src =
 		find_end(q, q->mask & SA_PATH_SGID, r->sgid, q->mask & SA_PATH_SLID, r->slid);
-	struct end dst =
-		find_end(q, q->mask & SA_PATH_DGID, r->dgid, q->mask & SA_PATH_DLID, r->dlid);
+	struct end dst;
+
+	if ((q->mask & SA_PATH_DGID) && r->dgid[0] == 0xff)
+		dst = find_group(q, r);
+	else
+		dst = find_end(q, q->mask & SA_PATH_DGID, r->dgid, q->mask & SA_PATH_DLID, r->dlid);
 
 	/* 15.2.5.16: Get names both ends; a table may have all of either. */
 	if (q->method == SA_GET && (src.all || dst.all))
 		return SA_INSUFFICIENT_COMPONENTS;
-	if (!has_what_is_asked(q, r))
-		return SA_OK;
-	if (is_multicast(q, r)) {
-		uint16_t mlid = sa_group_mlid(q->m, r->dgid);
-
-		if (mlid && src.port && src.port->active)
-			add_path(q, src.port, r->dgid, mlid);
-		return SA_OK;
-	}
-	add_paths(q, &src, &dst);
+	if (has_what_is_asked(q, r))
+		add_paths(q, &src, &dst);
 	return SA_OK;
 }

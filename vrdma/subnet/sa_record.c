@@ -12,7 +12,7 @@ static void ask_port(struct up_port *port, enum mad_attribute attribute, void *d
 	h->mgmt_class = MAD_CLASS_SM_LID;
 	h->class_version = MAD_CLASS_VERSION;
 	h->method = MAD_GET;
-	up_put_be16(h->attribute, attribute);
+	up_put_be16(h->attribute, (uint16_t)attribute);
 	up_mad_process(port, mad, mad);
 	memcpy(data, mad + MAD_DATA, bytes);
 }

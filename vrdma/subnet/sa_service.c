@@ -3,9 +3,9 @@
 #include "subnet/manager.h"
 
 #include <stdlib.h>
-#include <time.h>
 #include <uthash.h>
 
+#define SEC 1000000000ull
 #define SERVICES_OF_A_PORT 256
 #define LEASE_FOR_EVER 0xffffffffu
 
@@ -19,17 +19,9 @@ struct sa_service {
 	struct service_key key;
 	struct sa_service_record r;
 	const struct up_port *port; /* that announced it */
-	time_t end;		    /* of the lease, in seconds of CLOCK_MONOTONIC; 0: none */
+	uint64_t end;		    /* of the lease, on the adapter's clock; 0: none */
 	UT_hash_handle hh;
 };
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
 
 static struct service_key key_of(const struct sa_service_record *r)
 {
@@ -68,7 +60,7 @@ void sa_services_port_down(struct sn_manager *m, const struct up_port *port)
 static void drop_ended(struct sn_manager *m)
 {
 	struct sa_service *s, *tmp;
-	time_t now = now_s();
+	uint64_t now = sn_adapter_clock(m->adapter);
 
 	HASH_ITER (hh, m->services, s, tmp) {
 		if (s->end && s->end <= now)
@@ -86,7 +78,17 @@ static unsigned services_of(const struct sn_manager *m, const struct up_port *po
 	return n;
 }
 
-/* The key that protects a service, and what is left of its lease, as of now. */
+/* The seconds that are left, the one that has begun too. */
+static uint32_t lease_left(const struct sa_query *q, const struct sa_service *s)
+{
+	uint64_t now = sn_adapter_clock(q->m->adapter);
+
+	if (!s->end)
+		return LEASE_FOR_EVER;
+	return s->end > now ? (uint32_t)((s->end - now + SEC - 1) / SEC) : 1;
+}
+
+/* The key that protects a service is not shown. */
 static void answer_with(struct sa_query *q, const struct sa_service *s)
 {
 	struct sa_service_record *r = sa_table_add(q->table);
@@ -95,7 +97,7 @@ static void answer_with(struct sa_query *q, const struct sa_service *s)
 		return;
 	*r = s->r;
 	memset(r->key, 0, sizeof(r->key));
-	up_put_be32(r->lease, s->end ? (uint32_t)(s->end - now_s()) : LEASE_FOR_EVER);
+	up_put_be32(r->lease, lease_left(q, s));
 }
 
 static struct sa_service *find(const struct sn_manager *m, const struct sa_service_record *r)
@@ -150,7 +152,7 @@ static enum sa_status announce(struct sa_query *q, const struct sa_service_recor
 	if (!s)
 		return SA_NO_RESOURCES;
 	s->r = *asked;
-	s->end = lease == LEASE_FOR_EVER ? 0 : now_s() + lease;
+	s->end = lease == LEASE_FOR_EVER ? 0 : sn_adapter_clock(q->m->adapter) + lease * SEC;
 	answer_with(q, s);
 	return SA_OK;
 }
@@ -171,6 +173,22 @@ static enum sa_status withdraw(struct sa_query *q, const struct sa_service_recor
 	return SA_OK;
 }
 
+/* 15.2.5.14: one component each for 16 numbers of 8 bits, 8 of 16, 4 of 32 and 2 of 64. */
+static bool data_matches(const struct sa_query *q, const uint8_t *asked, const uint8_t *have)
+{
+	uint64_t bit = SA_SERVICE_DATA;
+
+	for (size_t bytes = 1; bytes <= 8; bytes *= 2) {
+		for (size_t n = 16; n; n -= bytes, bit <<= 1) {
+			if ((q->mask & bit) && memcmp(asked, have, bytes) != 0)
+				return false;
+			asked += bytes;
+			have += bytes;
+		}
+	}
+	return true;
+}
+
 static bool matches(const struct sa_query *q, const struct sa_service_record *asked,
 		    const struct sa_service_record *have)
 {
@@ -180,8 +198,9 @@ static bool matches(const struct sa_query *q, const struct sa_service_record *as
 		return false;
 	if ((q->mask & SA_SERVICE_PKEY) && memcmp(asked->pkey, have->pkey, sizeof(have->pkey)) != 0)
 		return false;
-	return !(q->mask & SA_SERVICE_NAME) ||
-	       memcmp(asked->name, have->name, sizeof(have->name)) == 0;
+	if ((q->mask & SA_SERVICE_NAME) && memcmp(asked->name, have->name, sizeof(have->name)) != 0)
+		return false;
+	return data_matches(q, asked->data, have->data);
 }
 
 enum sa_status sa_service_record(struct sa_query *q)
