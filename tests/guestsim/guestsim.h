@@ -61,7 +61,7 @@ struct gs_daemon_opts {
 	unsigned ports; /* named vm0, vm1, ... */
 	unsigned workers;
 	bool trap_doorbells;
-	bool keep_log; /* for gs_daemon_log_lines(), instead of on our stderr */
+	bool keep_log;	    /* for gs_daemon_log_lines(), instead of on our stderr */
 	const char *config; /* text of a configuration file, instead of all of the above; or NULL */
 };
 
