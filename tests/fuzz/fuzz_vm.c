@@ -113,6 +113,7 @@ static void check_empty(const struct cx_device *dev)
 /* In the order in which the server takes leave of a client. */
 void fuzz_vm_destroy(struct fuzz_vm *vm)
 {
+	vm->ops->reset(vm->dev);
 	for (unsigned i = 0; i < CX_MSIX_VECTORS; i++) {
 		if (vm->dev->vectors[i] >= 0)
 			vm->ops->irq_set(vm->dev, UP_VFIO_IRQ_MSIX, i, -1);
