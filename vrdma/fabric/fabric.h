@@ -6,9 +6,10 @@
  * Threads. One control thread calls everything here unless a function says otherwise. Workers run
  * QPs. The one rule between them: **what a worker reads without a lock changes only while the
  * world is stopped** (up_world_stop/up_world_start). Each worker holds a mutex of its own while
- * it works, and lets go of it between two turns when the control thread asks; stopping the world
- * is taking all of them. A turn is bounded by the copy quantum (tens of microseconds), so the
- * control thread waits that long at most, and a register access of a guest is always answered.
+ * it works, and lets go of it between two ports' turns when the control thread asks; stopping the
+ * world is taking all of them. A port's turn is bounded by the copy quantum (tens of microseconds),
+ * so the control thread waits that long at most, and a register access of a guest is always
+ * answered.
  */
 #ifndef UP_FABRIC_FABRIC_H
 #define UP_FABRIC_FABRIC_H
@@ -43,7 +44,7 @@ struct up_fabric_config {
 	uint32_t spin_us;	/* how long a worker spins after its last work before it sleeps */
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
 	uint32_t deep_sleep_us; /* and after a second without work */
-	uint32_t quantum_bytes; /* what a QP may copy in one turn */
+	uint32_t quantum_bytes; /* what a port may copy in one turn */
 	uint32_t priority; /* of the workers: nice levels above ordinary, where the daemon may */
 	int first_cpu;	   /* worker i is pinned to CPU first_cpu + i; -1: not pinned */
 };

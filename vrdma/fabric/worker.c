@@ -170,23 +170,56 @@ static void take_due(struct up_worker *w, uint64_t now)
 		enqueue(w, w->waiting.qp[0]);
 }
 
-/* One round. True when anything was done; *due is lowered to when the next is needed. */
+static void take_turn(struct up_worker *w)
+{
+	atomic_store(&w->wants_turn, true);
+	pthread_mutex_lock(&w->turn);
+	atomic_store(&w->wants_turn, false);
+}
+
+static void yield_turn(struct up_worker *w)
+{
+	if (!atomic_load_explicit(&w->stop_requests, memory_order_relaxed))
+		return;
+	atomic_store(&w->wants_turn, true);
+	pthread_mutex_unlock(&w->turn);
+	while (atomic_load(&w->stop_requests))
+		sched_yield();
+	take_turn(w);
+}
+
+static bool serve_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now, uint64_t *due)
+{
+	struct up_hca *hca = p->pub.hca;
+	bool worked = false;
+
+	w->listening |= hca->qps.used > 0 && !hca->kicks;
+	if (up_list_empty(&p->run) || hca->kicks || ++p->unpolled >= POLL_EVERY) {
+		p->unpolled = 0;
+		worked = hca->ops->poll(hca, now, due) > 0;
+	}
+	return run_port(w, p, now) || worked;
+}
+
+/*
+ * One round: each port once. True when anything was done; *due is lowered to when the next is
+ * needed. The turn may be given up after any port, and ports come and go meanwhile, so the first
+ * one of the list is served and goes to its end.
+ */
 static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 {
 	bool worked = take_inbox(w);
-	struct up_list *pos, *tmp;
 
 	take_due(w, now);
 	w->listening = false;
-	up_list_each (pos, tmp, &w->ports) {
-		struct up_fabric_port *p = UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
+	for (unsigned left = w->nports; left && !up_list_empty(&w->ports); left--) {
+		struct up_list *first = w->ports.next;
 
-		w->listening |= p->pub.hca->qps.used > 0 && !p->pub.hca->kicks;
-		if (up_list_empty(&p->run) || p->pub.hca->kicks || ++p->unpolled >= POLL_EVERY) {
-			p->unpolled = 0;
-			worked |= p->pub.hca->ops->poll(p->pub.hca, now, due) > 0;
-		}
-		worked |= run_port(w, p, now);
+		up_list_del(first);
+		up_list_add_tail(&w->ports, first);
+		worked |= serve_port(w, UP_CONTAINER_OF(first, struct up_fabric_port, on_worker),
+				     now, due);
+		yield_turn(w);
 	}
 	if (w->waiting.count && w->waiting.qp[0]->wait_next < *due)
 		*due = w->waiting.qp[0]->wait_next;
@@ -244,13 +277,6 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 	return step < cfg->idle_sleep_us * USEC ? cfg->idle_sleep_us * USEC : step;
 }
 
-static void take_turn(struct up_worker *w)
-{
-	atomic_store(&w->wants_turn, true);
-	pthread_mutex_lock(&w->turn);
-	atomic_store(&w->wants_turn, false);
-}
-
 /*
  * Gives up the turn and sleeps. No kick is slept on: the kicker fills the inbox and then looks at
  * `asleep`, here `asleep` is set before the inbox is looked at, all sequentially consistent.
@@ -265,17 +291,6 @@ static void sleep_until(struct up_worker *w, uint64_t when)
 		sem_clockwait(&w->wake, CLOCK_MONOTONIC, &ts);
 	atomic_store(&w->asleep, false);
 	up_stat_add(&w->stats.idle_sleeps, 1);
-	take_turn(w);
-}
-
-static void yield_turn(struct up_worker *w)
-{
-	if (!atomic_load_explicit(&w->stop_requests, memory_order_relaxed))
-		return;
-	atomic_store(&w->wants_turn, true);
-	pthread_mutex_unlock(&w->turn);
-	while (atomic_load(&w->stop_requests))
-		sched_yield();
 	take_turn(w);
 }
 
@@ -418,11 +433,13 @@ void up_workers_destroy(struct up_fabric *f)
 void up_worker_add(struct up_worker *w, struct up_port *port)
 {
 	up_list_add_tail(&w->ports, &up_fabric_port(port)->on_worker);
+	w->nports++;
 }
 
 void up_worker_remove(struct up_worker *w, struct up_port *port)
 {
 	up_list_del(&up_fabric_port(port)->on_worker);
+	w->nports--;
 }
 
 unsigned up_fabric_workers(const struct up_fabric *f)

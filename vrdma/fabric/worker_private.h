@@ -43,7 +43,8 @@ struct up_worker {
 	bool crowded, was_crowded;
 	bool listening; /* some adapter has a queue pair */
 	uint64_t load_next;
-	struct up_list ports; /* struct up_fabric_port.on_worker */
+	struct up_list ports; /* struct up_fabric_port.on_worker, the next one first */
+	unsigned nports;
 	struct up_heap waiting;
 
 	/* Kicks from other threads. */
