@@ -204,6 +204,46 @@ def storage(world):
     world.two.run("echo 1 >/sys/class/nvme/nvme0/delete_controller", 60)
 
 
+def rdma_cm_programs(world):
+    """What rdmacm-utils has, with the same options at both ends: messages, datagrams, sockets on RDMA."""
+    address = ipoib_up(world)
+    for command in ("ucmatose -c 4 -C 20 -S 4096", "udaddy -c 4 -C 20 -S 2000", "rstream -T v -S 65536 -I 2 -C 10", "riostream -T v -S 4096 -I 20"):
+        server = world.one.spawn(command)
+        wait_cm_listen(world.one)
+        world.two.run(f"{command} -s {address}", 60)
+        server.check(30)
+
+
+def multicast_joined(world):
+    """A group joined by rdma_cm at the subnet manager; the receiver has all messages."""
+    ipoib_up(world)
+    command = "mckey -m 239.1.2.3 -C 20 -b 10.8.0"
+    receiver = world.two.spawn(f"stdbuf -oL {command}.{world.two.number}")
+    receiver.wait_for("receiving data transfers", 30)
+    world.one.run(f"{command}.{world.one.number} -s", 60)
+    receiver.check(30)
+
+
+def connected_mode(world):
+    """IPoIB over RC queue pairs, with packets that take many datagrams otherwise."""
+    address = ipoib_up(world)
+    for mode, mtu in (("connected", 65520), ("datagram", 4092)):
+        for vm in world.vms[:2]:
+            vm.run(f"echo {mode} >/sys/class/net/ib0/mode && ip link set ib0 mtu {mtu} && ip neigh flush dev ib0")
+        # Linux drops what does not fit the short queue before the peer's path is known.
+        world.two.run(f"until ping -c 1 -w 2 -s 60000 {address}; do :; done", 60)
+
+
+def diagnostics(world):
+    """Tools that ask other ports, and what every ConnectX is asked beyond the specification."""
+    lid = re.search(r"port_lid:\s+(\d+)", world.one.run("ibv_devinfo"))[1]
+    expect(r"LinkState:\.+Active", world.two.run(f"ibportstate {lid} 1 query"))
+    expect(r"PortXmitData", world.two.run(f"perfquery -x {lid} 1"))
+    server = world.one.spawn("ibping -S")
+    world.two.run(f"until ibping -c 1 {lid} | grep -q '1 received'; do :; done", 60)
+    server.kill()
+
+
 def small_traffic(world):
     """Enough to see that a pair of VMs works (again)."""
     traffic(world.one, world.two, "ibv_rc_pingpong -c -n 200")
@@ -363,6 +403,10 @@ CASES = [
     Case("pair", "IPoIB ping", ipoib),
     Case("pair", "rdma_cm (rping)", rdma_cm),
     Case("pair", "rdma_cm (send_bw)", rdma_cm_traffic),
+    Case("pair", "programs of rdma_cm", rdma_cm_programs),
+    Case("pair", "multicast group joined by rdma_cm", multicast_joined),
+    Case("pair", "IPoIB, connected mode", connected_mode),
+    Case("pair", "ibportstate, perfquery, ibping", diagnostics),
     Case("pair", "NVMe over RDMA", storage),
     Case("pair", "driver unloaded and loaded again", driver_reload),
     Case("faults", "reset while a peer writes", button_reset),
