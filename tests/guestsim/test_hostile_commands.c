@@ -295,13 +295,80 @@ static void test_exhaust(void **state)
 	by_check_port(0);
 }
 
+/* As long as a command may be: page lists of 5 million entries, out of one mailbox. */
+#define LONGEST (40u << 20)
+
+static void put_long_command(struct gs_vm *vm, unsigned slot, struct cx_mailbox *box)
+{
+	uint32_t octwords = (LONGEST - CX_CREATE_MKEY_IN_ENTRIES_AT) / CX_OCTWORD_BYTES;
+	struct cx_cmd_slot *s = &vm->slots[slot];
+
+	memset(s, 0, sizeof(*s));
+	s->type = CX_CMD_TYPE;
+	up_put_be32(s->inlen, LONGEST);
+	up_put_be32(s->outlen, CX_OUT_BYTES);
+	up_put_be64(s->in_ptr, gs_ram_gpa(vm, box));
+	cx_set(s->in, CX_IN_OPCODE, CX_CMD_CREATE_MKEY);
+	/* What else the command says is in the mailbox, over and over. */
+	for (uint32_t at = 0; at + CX_MTT_BYTES <= CX_MBOX_DATA; at += CX_MTT_BYTES)
+		up_put_be64(box->data + at, gs_ram_gpa(vm, box));
+	memset(box->data, 0, CX_CREATE_MKEY_IN_ENTRIES_AT - CX_CMD_INLINE);
+	cx_set(box->data - CX_CMD_INLINE + CX_CREATE_MKEY_IN_MKC_AT, CX_MKC_ACCESS_MODE_1_0,
+	       CX_MKC_MODE_MTT);
+	cx_set(box->data - CX_CMD_INLINE + CX_CREATE_MKEY_IN_MKC_AT, CX_MKC_LOG_PAGE_SIZE, 12);
+	cx_set(box->data - CX_CMD_INLINE + CX_CREATE_MKEY_IN_MKC_AT,
+	       CX_MKC_TRANSLATIONS_OCTWORD_SIZE, octwords);
+	cx_set(box->data - CX_CMD_INLINE, CX_CREATE_MKEY_IN_TRANSLATIONS_OCTWORD_ACTUAL_SIZE,
+	       octwords);
+	up_put_be64(box->next, gs_ram_gpa(vm, box));
+	s->status_own = CX_CMD_OWNER_HW;
+}
+
+static void *run_long_commands(void *arg)
+{
+	struct gs_vm *vm = arg;
+	uint32_t all = (uint32_t)((1ull << vm->nr_slots) - 1);
+
+	if (!gs_cmd_ring(vm, all, GS_WAIT_MS))
+		gs_fail("long commands are never done");
+	return NULL;
+}
+
+/* The registers of other devices are answered while one executes what takes long. */
+static void test_long_commands(void **state)
+{
+	struct gs_vm *vm = gs_vm_open_port(&tl_daemon, 0);
+	struct cx_mailbox *box = gs_ram_alloc(vm, 4096, 4096);
+	uint64_t longest = 0, begin, took;
+	unsigned reads = 0;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < vm->nr_slots; i++)
+		put_long_command(vm, i, box);
+	assert_int_equal(pthread_create(&thread, NULL, run_long_commands, vm), 0);
+	while (pthread_tryjoin_np(thread, NULL)) {
+		begin = gs_now_ns();
+		gs_reg_read(bystanders.a.vm, CX_ISEG_HEALTH_COUNTER);
+		took = gs_now_ns() - begin;
+		longest = took > longest ? took : longest;
+		reads++;
+	}
+	print_message("%u commands: %u register reads of another VM, the longest %u us\n",
+		      vm->nr_slots, reads, (unsigned)(longest / 1000));
+	assert_int_equal(vm->slots[0].status_own, 0);
+	assert_int_equal(cx_get(vm->slots[0].out, CX_OUT_STATUS), CX_OK);
+	assert_true(reads > 4 * vm->nr_slots);
+	gs_vm_close(vm);
+	by_check_port(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_opcodes),  cmocka_unit_test(test_spoilt_commands),
 		cmocka_unit_test(test_spoilt_slots), cmocka_unit_test(test_queue_nowhere),
 		cmocka_unit_test(test_registers),    cmocka_unit_test(test_foreign_numbers),
-		cmocka_unit_test(test_exhaust),
+		cmocka_unit_test(test_exhaust),	     cmocka_unit_test(test_long_commands),
 	};
 
 	tl_init();

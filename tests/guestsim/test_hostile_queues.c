@@ -297,9 +297,7 @@ static void test_nothing_left(void **state)
 
 	by_check_port(0);
 	by_check_port(1);
-	usleep(100000);
-	fds = gs_daemon_fds(&tl_daemon);
-	maps = gs_daemon_maps(&tl_daemon);
+	by_resources(&fds, &maps);
 	for (unsigned i = 0; i < 20; i++) {
 		struct victim v;
 
@@ -309,8 +307,6 @@ static void test_nothing_left(void **state)
 		tl_side_close(&v.s);
 	}
 	gs_daemon_await_resources(&tl_daemon, fds, maps);
-	/* Two bystanders with one range each, mapped here and nowhere else. */
-	assert_true(maps <= 2 * 2 + 4 * 2);
 }
 
 int main(void)

@@ -98,6 +98,26 @@ static void test_broken_message(void **state)
 	assert_int_equal(lines(why), 1);
 }
 
+/* QEMU without share=on: it names its memory in DMA_MAP, but sends no descriptor with it. */
+static void test_memory_not_shared(void **state)
+{
+	const char *why = "error: vm0: device error: no guest memory is shared with the daemon";
+	struct gs_vm *vm = gs_vm_open_port(&tl_daemon, 0);
+
+	for (unsigned i = 0; i < vm->nr_ranges; i++) {
+		const struct gs_ram_range *r = &vm->ranges[i];
+
+		gs_ram_unmap(vm, i);
+		assert_int_equal(gs_vfio_dma_map(&vm->vfio, -1, r->offset, r->gpa, r->size), 0);
+	}
+	gs_reg_write(vm, CX_ISEG_CMD_DBELL, 1);
+	gs_daemon_await_log(&tl_daemon, why, 1);
+	gs_reg_write(vm, CX_ISEG_CMD_DBELL, 1);
+	gs_reg_read(vm, CX_ISEG_HEALTH_COUNTER);
+	assert_int_equal(lines(why), 1);
+	gs_vm_close(vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +126,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_memory_taken_away, tl_quick_open,
 						tl_pair_close),
 		cmocka_unit_test_setup_teardown(test_broken_message, tl_quick_open, tl_pair_close),
+		cmocka_unit_test(test_memory_not_shared),
 	};
 
 	tl_init();

@@ -247,6 +247,93 @@ static void random_commands(void **state)
 	}
 }
 
+/* CREATE_MKEY with 5 million pages, all out of one mailbox: more than a turn's work. */
+static struct cx_mailbox *put_long_slot(unsigned i)
+{
+	uint64_t gpa = rig_alloc(sizeof(struct cx_mailbox));
+	struct cx_mailbox *box = rig_at(gpa);
+	uint8_t *in = box->data - CX_CMD_INLINE, *mkc = in + CX_CREATE_MKEY_IN_MKC_AT;
+	uint32_t octwords = ((40u << 20) - CX_CREATE_MKEY_IN_ENTRIES_AT) / CX_OCTWORD_BYTES;
+
+	put_slot(i, CX_CMD_CREATE_MKEY);
+	up_put_be32(slot(i)->inlen, 40u << 20);
+	up_put_be64(slot(i)->in_ptr, gpa);
+	up_put_be64(box->next, gpa);
+	cx_set(in, CX_CREATE_MKEY_IN_TRANSLATIONS_OCTWORD_ACTUAL_SIZE, octwords);
+	cx_set(mkc, CX_MKC_TRANSLATIONS_OCTWORD_SIZE, octwords);
+	cx_set(mkc, CX_MKC_ACCESS_MODE_1_0, CX_MKC_MODE_MTT);
+	cx_set(mkc, CX_MKC_LOG_PAGE_SIZE, 12);
+	return box;
+}
+
+static bool is_done(unsigned i)
+{
+	return !(slot(i)->status_own & CX_CMD_OWNER_HW);
+}
+
+static void long_command_lets_others_go_first(void **state)
+{
+	unsigned turns = 1;
+
+	put_slot(1, CX_CMD_NOP);
+	put_long_slot(0);
+	rig_write(CX_ISEG_CMD_DBELL, 3);
+	assert_false(is_done(0));
+	for (; !is_done(0); turns++) {
+		assert_false(is_done(1));
+		assert_true(rig.dev->work_set);
+		cx_cmd_resume(rig.dev);
+	}
+	assert_in_range(turns, 2, 100000);
+	assert_int_equal(slot(0)->status_own, 0);
+	assert_int_equal(cx_get(slot(0)->out, CX_OUT_STATUS), CX_OK);
+	while (!is_done(1))
+		cx_cmd_resume(rig.dev);
+	assert_false(rig.dev->work_set);
+}
+
+/* At every stage: while it is fetched, and while the region is filled in. */
+static void long_command_ends_with_a_reset(void **state)
+{
+	for (unsigned turns = 0;; turns += 2) {
+		put_long_slot(0);
+		rig_write(CX_ISEG_CMD_DBELL, 1);
+		for (unsigned i = 0; i < turns && !is_done(0); i++)
+			cx_cmd_resume(rig.dev);
+		if (is_done(0))
+			return;
+		cx_device_reset(rig.dev);
+		assert_int_equal(rig.dev->hca.mr_bytes, 0);
+		cx_cmd_resume(rig.dev);
+		assert_false(rig.dev->work_set);
+		assert_false(is_done(0));
+		rig.next = RIG_GPA;
+		rig_start_queue();
+		assert_int_equal(rig_simple(CX_CMD_ENABLE_HCA, 0), CX_OK);
+		assert_int_equal(rig_simple(CX_CMD_INIT_HCA, 0), CX_OK);
+	}
+}
+
+/* Its mailboxes are unmapped while it is fetched. */
+static void long_command_loses_its_memory(void **state)
+{
+	uint64_t far = RIG_GPA + RIG_RAM;
+	uint8_t *ram = aligned_alloc(4096, 4096);
+	struct cx_mailbox *box = put_long_slot(0);
+
+	assert_non_null(ram);
+	assert_int_equal(up_mem_add(&rig.dev->hca.mem, far, 4096, ram, true), 0);
+	up_put_be64(box->next, far);
+	memcpy(ram, box, sizeof(*box));
+	rig_write(CX_ISEG_CMD_DBELL, 1);
+	assert_false(is_done(0));
+	up_mem_remove(&rig.dev->hca.mem, far, 4096);
+	free(ram);
+	while (!is_done(0))
+		cx_cmd_resume(rig.dev);
+	assert_int_equal(slot(0)->status_own >> 1, CX_DELIVERY_BAD_IN_PTR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +357,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_bus_master_no_commands, rig_setup_running,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(random_commands, rig_setup_running, rig_teardown),
+		cmocka_unit_test_setup_teardown(long_command_lets_others_go_first,
+						rig_setup_running, rig_teardown),
+		cmocka_unit_test_setup_teardown(long_command_ends_with_a_reset, rig_setup_running,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(long_command_loses_its_memory, rig_setup_running,
+						rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

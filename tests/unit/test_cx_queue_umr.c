@@ -266,6 +266,25 @@ static void list_by_bad_reference(void **state)
 	assert_false(mr->valid);
 }
 
+/* What cannot be read lies behind the first part, which is written by then. */
+static void list_by_half_bad_reference(void **state)
+{
+	struct up_mr *mr = key_of(UP_MR_PAGES, 512);
+	struct up_mr *dma = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
+
+	mr->valid = true;
+	send_reference(fake.ram + FAKE_RAM - 2048, 4096, dma->key);
+	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
+	assert_false(mr->valid);
+	assert_int_equal(mr->count, 2048 / CX_MTT_SIZE);
+	/* Where nothing was written, nothing has changed. */
+	mr->valid = true;
+	send_reference(fake.ram + FAKE_RAM - 1024, 4096, dma->key);
+	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
+	assert_true(mr->valid);
+	assert_int_equal(mr->count, 2048 / CX_MTT_SIZE);
+}
+
 static void inline_list_cut_short(void **state)
 {
 	struct up_mr *mr = key_of(UP_MR_PAGES, 64);
@@ -552,6 +571,28 @@ static void window_on_what_is_not_ones_own(void **state)
 	assert_int_equal(run(user, mw), UP_WC_SUCCESS);
 }
 
+/* The same when the pieces are not in the request itself. */
+static void window_by_reference_on_what_is_not_ones_own(void **state)
+{
+	struct up_mr *own = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	struct up_mr *foreign = all_memory(OTHER_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	uint8_t *entries = fake_alloc(64, 64);
+	struct up_mr *mw = window();
+
+	bind(foreign, 4096, false);
+	memcpy(entries, list, 64);
+	ctrl.flags = CX_UMR_TRANSLATION_OFFSET;
+	send_reference(entries, 64, own->key);
+	assert_int_equal(run(user, mw), UP_WC_MW_BIND_ERR);
+	assert_false(mw->valid);
+	bind(own, 4096, false);
+	memcpy(entries, list, 64);
+	ctrl.flags = CX_UMR_TRANSLATION_OFFSET;
+	send_reference(entries, 64, own->key);
+	assert_int_equal(run(user, mw), UP_WC_SUCCESS);
+	assert_true(mw->valid);
+}
+
 /* The kernel's lists are followed by what was in the ring before. */
 /* Keeps one turn short: what it looks up is charged, and bounded. */
 static void list_in_crumbs(void **state)
@@ -651,6 +692,8 @@ int main(void)
 		TEST(small_pages_are_refused),
 		TEST(list_by_reference),
 		TEST(list_by_bad_reference),
+		TEST(list_by_half_bad_reference),
+		TEST(window_by_reference_on_what_is_not_ones_own),
 		TEST(inline_list_cut_short),
 		TEST(request_cut_short),
 		TEST(parts_of_a_list),

@@ -121,6 +121,23 @@ static void flood_is_cut_off_for_its_port_only(void **state)
 	assert_int_equal(lines(logged()), 1000);
 }
 
+/* However alike their names are, and however many there are. */
+static void flood_does_not_silence_other_ports(void **state)
+{
+	char name[16];
+
+	for (int i = 0; i < 1000; i++)
+		up_log(LOG_WARNING, "vmAa", "again");
+	assert_in_range(lines(logged()), 1, 999);
+	up_log(LOG_WARNING, "vmBB", "fine");
+	assert_int_equal(lines(logged()), 1);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "port%d", i);
+		up_log(LOG_WARNING, name, "fine");
+		assert_int_equal(lines(logged()), 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +147,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(message_stays_on_its_line, redirect, restore),
 		cmocka_unit_test_setup_teardown(long_message_is_cut, redirect, restore),
 		cmocka_unit_test_setup_teardown(flood_is_cut_off_for_its_port_only, redirect,
+						restore),
+		cmocka_unit_test_setup_teardown(flood_does_not_silence_other_ports, redirect,
 						restore),
 	};
 

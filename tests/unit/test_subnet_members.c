@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Multicast groups at the subnet manager: joining, leaving, and what ends a group. */
+#include "no_memory.h"
 #include "sa_rig.h"
 #include "unit.h"
 
@@ -326,6 +327,21 @@ static void groups_of_a_port_are_limited(void **state)
 	}
 }
 
+static void group_that_finds_no_memory_is_refused(void **state)
+{
+	unsigned status = NO_RESOURCES;
+
+	/* The first allocation is the request's own. */
+	for (unsigned n = 1; status != OK && n < 16; n++) {
+		no_memory_after(n);
+		status = join(0, 5, FULL);
+		assert_int_equal(no_memory_end(), status != OK);
+		assert_int_equal(status, status == OK ? OK : NO_RESOURCES);
+		assert_int_equal(group_exists(5), status == OK);
+	}
+	assert_int_equal(status, OK);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, sa_rig_teardown)
 
 int main(void)
@@ -343,6 +359,7 @@ int main(void)
 		T(groups_and_members_are_listed),
 		T(tenants_have_groups_of_their_own),
 		T(groups_of_a_port_are_limited),
+		T(group_that_finds_no_memory_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

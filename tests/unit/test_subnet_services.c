@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Services that guests announce to the subnet manager and look up. */
+#include "no_memory.h"
 #include "sa_rig.h"
 #include "unit.h"
 
@@ -235,6 +236,21 @@ static void services_of_a_port_are_limited(void **state)
 	assert_int_equal(announce(0, SERVICES), OK);
 }
 
+static void service_that_finds_no_memory_is_refused(void **state)
+{
+	unsigned status = NO_RESOURCES;
+
+	/* The first allocation is the request's own. */
+	for (unsigned n = 1; status != OK && n < 16; n++) {
+		no_memory_after(n);
+		status = announce(0, 5);
+		assert_int_equal(no_memory_end(), status != OK);
+		assert_int_equal(status, status == OK ? OK : NO_RESOURCES);
+		assert_int_equal(look_up(1, 5), status == OK ? OK : NO_RECORDS);
+	}
+	assert_int_equal(status, OK);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, sa_rig_teardown)
 
 int main(void)
@@ -248,6 +264,7 @@ int main(void)
 		T(port_announces_its_own),
 		T(port_that_goes_down_serves_nothing),
 		T(services_of_a_port_are_limited),
+		T(service_that_finds_no_memory_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,25 @@ static void sets_particular_ids(void **state)
 	up_table_fini(&t);
 }
 
+/* The free slot is the last that a search comes to, each time: slot by slot it took minutes. */
+static void finds_the_last_free_slot_quickly(void **state)
+{
+	enum { CAPACITY = 1 << 20, ROUNDS = 40000 };
+	struct up_table t;
+
+	assert_int_equal(up_table_init(&t, CAPACITY, 1), 0);
+	for (int i = 1; i < CAPACITY; i++)
+		assert_int_equal(up_table_add(&t, &objects[0]), i);
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		uint32_t id = t.next > 1 ? t.next - 1 : CAPACITY - 1;
+
+		assert_int_equal(up_table_add(&t, &objects[0]), -ENOSPC);
+		assert_ptr_equal(up_table_del(&t, id), &objects[0]);
+		assert_int_equal(up_table_add(&t, &objects[0]), id);
+	}
+	up_table_fini(&t);
+}
+
 static void deletes(void **state)
 {
 	struct up_table t;
@@ -147,6 +166,7 @@ int main(void)
 		cmocka_unit_test(adds_until_full),
 		cmocka_unit_test(freed_id_is_last_to_return),
 		cmocka_unit_test(sets_particular_ids),
+		cmocka_unit_test(finds_the_last_free_slot_quickly),
 		cmocka_unit_test(deletes),
 		cmocka_unit_test(visits_all_in_order),
 		cmocka_unit_test(behaves_like_a_model),

@@ -2,10 +2,7 @@
 /*
  * Locks of the data path. With one worker nothing is shared between threads, so they cost one
  * predictable branch; with several they are the C library's.
- *
- * Order, outermost first: hca->mr_lock (read side, target before initiator by address when they
- * differ), qp->resp_lock, srq->lock, cq lock, event queue lock, a worker's inbox lock. No two of
- * one kind are held at a time except mr_lock's read side.
+ * Which there are, and their order: engine/exec.h.
  */
 #ifndef UP_BASE_LOCK_H
 #define UP_BASE_LOCK_H
@@ -35,6 +32,17 @@ static inline void up_lock_drop(struct up_lock *l)
 {
 	if (__builtin_expect(up_multi_worker, 0))
 		pthread_spin_unlock(&l->spin);
+}
+
+/* For what another thread than the workers touches too, however many workers there are. */
+static inline void up_lock_always_take(struct up_lock *l)
+{
+	pthread_spin_lock(&l->spin);
+}
+
+static inline void up_lock_always_drop(struct up_lock *l)
+{
+	pthread_spin_unlock(&l->spin);
 }
 
 /* Readers are the copies that use a port's keys; the writer changes or revokes one. */

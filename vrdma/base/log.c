@@ -9,6 +9,8 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include "base/log.h"
 
+#include "base/hash.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
@@ -26,19 +28,20 @@
 #define MESSAGE_BYTES 1024
 #define QUOTA_PERIOD 10 /* seconds */
 #define QUOTA_LINES 200
-#define QUOTA_BUCKETS 64
+#define MAX_QUOTAS 2048 /* then those of earlier periods go */
 
-/* Ports share a quota by the hash of their names. */
 struct quota {
+	char *port;
 	time_t period;
 	unsigned lines;
+	UT_hash_handle hh; /* by port */
 };
 
 static int max_priority = LOG_INFO; /* atomic */
 static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
 static bool to_journal; /* set once */
 static pthread_mutex_t quota_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct quota quotas[QUOTA_BUCKETS]; /* under quota_lock */
+static struct quota *quotas; /* of ports that logged; under quota_lock */
 
 void up_log_set_level(int priority)
 {
@@ -56,27 +59,69 @@ static void choose_sink(void)
 		     !fstat(STDERR_FILENO, &st) && st.st_dev == dev && st.st_ino == ino;
 }
 
+static void quota_drop(struct quota *q)
+{
+	HASH_DEL(quotas, q);
+	free(q->port);
+	free(q);
+}
+
+/* Ports come and go: those that were silent for a period are forgotten. */
+static void drop_old(time_t period)
+{
+	struct quota *q, *tmp;
+
+	HASH_ITER (hh, quotas, q, tmp) {
+		if (q->period < period)
+			quota_drop(q);
+	}
+}
+
+/* NULL without memory. */
+static struct quota *quota_of(const char *port, time_t period)
+{
+	struct quota *q;
+
+	HASH_FIND_STR(quotas, port, q);
+	if (q)
+		return q;
+	if (HASH_COUNT(quotas) >= MAX_QUOTAS)
+		drop_old(period);
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return NULL;
+	q->port = strdup(port);
+	if (q->port)
+		HASH_ADD_KEYPTR(hh, quotas, q->port, strlen(q->port), q);
+	if (!q->port || !q->hh.tbl) {
+		free(q->port);
+		free(q);
+		return NULL;
+	}
+	q->period = period;
+	return q;
+}
+
 /* True when the port may log one more line; *dropped: how many its last period lost. */
 static bool take_quota(const char *port, unsigned *dropped)
 {
-	unsigned hash = 0;
 	struct timespec now;
 	struct quota *q;
+	time_t period;
 	bool granted;
 
-	for (const char *c = port; *c; c++)
-		hash = hash * 31 + (unsigned char)*c;
-	q = &quotas[hash % QUOTA_BUCKETS];
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	period = now.tv_sec / QUOTA_PERIOD;
 	*dropped = 0;
 	pthread_mutex_lock(&quota_lock);
-	if (now.tv_sec / QUOTA_PERIOD != q->period) {
+	q = quota_of(port, period);
+	if (q && period != q->period) {
 		if (q->lines > QUOTA_LINES)
 			*dropped = q->lines - QUOTA_LINES;
-		q->period = now.tv_sec / QUOTA_PERIOD;
+		q->period = period;
 		q->lines = 0;
 	}
-	granted = q->lines++ < QUOTA_LINES;
+	granted = !q || q->lines++ < QUOTA_LINES;
 	pthread_mutex_unlock(&quota_lock);
 	return granted;
 }

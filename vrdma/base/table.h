@@ -6,6 +6,8 @@
  * pages that are touched only where ids are in use. Ids are handed out round robin, so that an
  * id just freed is the last to come back: a stale number finds nothing instead of a stranger.
  *
+ * The objects stay the caller's: nothing here frees one.
+ *
  * Not locked: the fabric's stop-the-world rule (fabric/fabric.h) covers changes.
  */
 #ifndef UP_BASE_TABLE_H
@@ -16,6 +18,7 @@
 
 struct up_table {
 	void **slots;
+	uint64_t *busy; /* a bit for each slot, so that a free one is found soon in a full table */
 	uint32_t capacity;
 	uint32_t first; /* ids below are never handed out by up_table_add() */
 	uint32_t next;

@@ -6,6 +6,21 @@
  * One turn on a connected QP holds the keys of both ends (mr_lock, read side, or write where the
  * message revokes a key) and the peer's resp_lock from its first check to its last byte, so that
  * no key that was checked is revoked before it was used, and no receive is completed twice.
+ *
+ * Locks, outermost first; what is on one line is never held together but for mr_lock:
+ *
+ *   hca->mr_lock      the HCA's memory keys. Both ends' in ascending order of their addresses; the
+ *                     writer changes or revokes keys: of its own HCA (UP_OP_LOCAL), or of the
+ *                     responder's (SEND_INV), with the other end's for reading.
+ *   qp->resp_lock     a QP's receives, its responder's state, and its change to error.
+ *   srq->lock         a shared receive queue's entries and limit.
+ *   cq->lock          a completion queue's ring and what a device keeps about events due.
+ *   device's locks    of lists of completion queues and of event queues' rings, taken in cq_post,
+ *                     srq_take and the events, one at a time. With one worker too, for what the
+ *                     control thread touches without stopping the world.
+ *   inbox             a worker's, in struct up_net_ops.kick.
+ *
+ * What they protect is also changed with the world stopped and without them.
  */
 #ifndef UP_ENGINE_EXEC_H
 #define UP_ENGINE_EXEC_H

@@ -11,13 +11,14 @@
 #include "base/bytes.h"
 #include "engine/hca.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Every access reads a region: what it needs lies in one cache line. */
 #define MR_ALIGN 64
-_Static_assert(offsetof(struct up_mr, device) <= MR_ALIGN, "hot part of struct up_mr");
+static_assert(offsetof(struct up_mr, device) <= MR_ALIGN, "hot part of struct up_mr");
 
 #define WRITES (UP_ACCESS_LOCAL_WRITE | UP_ACCESS_REMOTE_WRITE | UP_ACCESS_REMOTE_ATOMIC)
 
@@ -70,7 +71,7 @@ static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
 	return mr;
 }
 
-static void free_mr(struct up_mr *mr)
+void up_mr_free(struct up_mr *mr)
 {
 	free(mr->pages);
 	free(mr);
@@ -100,7 +101,7 @@ struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint3
 		return NULL;
 	index = up_table_add(&hca->mrs, mr);
 	if (index < 0) {
-		free_mr(mr);
+		up_mr_free(mr);
 		errno = ENOSPC;
 		return NULL;
 	}
@@ -121,11 +122,16 @@ struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t ca
 	return mr;
 }
 
-void up_mr_destroy(struct up_hca *hca, struct up_mr *mr)
+void up_mr_unlink(struct up_hca *hca, struct up_mr *mr)
 {
 	up_table_del(&hca->mrs, mr->key >> 8);
 	hca->mr_bytes -= footprint(mr);
-	free_mr(mr);
+}
+
+void up_mr_destroy(struct up_hca *hca, struct up_mr *mr)
+{
+	up_mr_unlink(hca, mr);
+	up_mr_free(mr);
 }
 
 int up_mr_seal_list(struct up_mr *mr)

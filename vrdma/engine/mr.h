@@ -17,7 +17,6 @@
 #include <stddef.h>
 
 struct up_hca;
-struct up_pd;
 
 #define UP_MR_ANY_QP 0xffffffu
 #define UP_MR_MAX_DEPTH 4 /* of lists that refer to keys of lists */
@@ -78,6 +77,9 @@ struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t ca
 struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
 int up_mr_make_table(struct up_mr *mr);
 void up_mr_destroy(struct up_hca *hca, struct up_mr *mr);
+/* The same in two steps, of which the second, long for a large table, needs no stopped world. */
+void up_mr_unlink(struct up_hca *hca, struct up_mr *mr);
+void up_mr_free(struct up_mr *mr);
 
 /* Computes the offsets of pieces[0..count). -EINVAL when the lengths overflow. */
 int up_mr_seal_list(struct up_mr *mr);

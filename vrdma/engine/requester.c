@@ -7,6 +7,8 @@
 
 #include "engine/exec.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -505,6 +507,8 @@ static bool suspend(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
 		return true;
 	fresh = malloc(sizeof(*fresh));
 	if (!fresh) {
+		up_log(LOG_ERR, qp->hca->name,
+		       "queue pair %u fails: no memory for the message under way", qp->qpn);
 		finish(qp, wr, UP_WC_LOC_QP_OP_ERR);
 		forget_request(qp);
 		return false;

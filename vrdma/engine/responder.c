@@ -6,6 +6,8 @@
 
 #include "engine/exec.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -81,6 +83,8 @@ void up_responder_park(struct up_exec *x, struct up_qp *resp)
 	if (!own) {
 		struct up_wc wc = recv_wc(resp, r->srq, r->rwr, UP_WC_LOC_QP_OP_ERR);
 
+		up_log(LOG_ERR, resp->hca->name,
+		       "queue pair %u fails: no memory for the message under way", resp->qpn);
 		up_complete(recv_cq(resp, r->srq), &wc);
 		drop_receive(x, r);
 		r->busy = false;

@@ -73,7 +73,7 @@ struct up_port {
 	struct up_worker *worker;
 	struct up_hca *hca; /* while a device is attached, else NULL */
 	bool active;	    /* the driver has initialized the device */
-	void *owner;	    /* the daemon's */
+	void *owner;	    /* the daemon's struct, which the fabric does not look at */
 };
 
 struct up_fabric *up_fabric_create(const struct up_fabric_config *cfg);
@@ -85,7 +85,7 @@ bool up_name_valid(const char *name);
 /*
  * A port with the lowest free LID and, when guid is 0, a GUID derived from tenant and name, so
  * that it is the same after a restart. NULL with errno: EEXIST (name, or GUID within the
- * tenant), ENOSPC (LIDs), EINVAL (a name).
+ * tenant), ENOSPC (LIDs), EINVAL (a name), ENOMEM, or what the tenant's manager failed with.
  */
 struct up_port *up_port_create(struct up_fabric *f, const char *name, const char *tenant,
 			       uint64_t guid);
@@ -101,7 +101,7 @@ void up_port_detach(struct up_port *port);
 /* The driver came up or went: others can or cannot reach the adapter. World stopped by callee. */
 void up_port_set_active(struct up_port *port, bool active);
 
-/* What NodeDescription says of the port: 64 bytes, no NUL when all are used. */
+/* What NodeDescription says of the port: 64 bytes, no NUL when all are used. Got on workers too. */
 void up_port_set_node_desc(struct up_port *port, const char desc[64]);
 void up_port_get_node_desc(const struct up_port *port, char desc[64]);
 
@@ -114,7 +114,8 @@ struct up_port *up_port_by_gid(const struct up_port *of, const struct up_gid *gi
 struct up_port *up_port_next_of_tenant(const struct up_port *of, const struct up_port *last);
 
 /*
- * Stops and restarts every worker between two turns. Calls may nest on the control thread.
+ * Stops and restarts every worker between two turns. On the control thread, where calls may nest;
+ * never on a worker, which would wait for itself.
  */
 void up_world_stop(struct up_fabric *f);
 void up_world_start(struct up_fabric *f);

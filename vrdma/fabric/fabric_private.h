@@ -9,10 +9,9 @@
 #define UP_FABRIC_PRIVATE_H
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "fabric/fabric.h"
-
-#include <uthash.h>
 
 struct up_fabric_port;
 
@@ -88,6 +87,8 @@ int up_workers_create(struct up_fabric *f);
 void up_workers_destroy(struct up_fabric *f);
 /* struct up_net_ops.clock. */
 uint64_t up_worker_clock(void);
+/* True on the thread of any worker. */
+bool up_on_worker(void);
 /* struct up_net_ops.forget. World stopped by the caller. */
 void up_worker_forget(struct up_qp *qp);
 /* The worker polls port->hca from now on, or no longer. World stopped by the caller. */

@@ -37,6 +37,10 @@ static struct up_mcast_group *group_create(struct up_tenant *t, const struct up_
 	g->tenant = t;
 	up_list_init(&g->members);
 	HASH_ADD(hh, t->groups, mgid, sizeof(g->mgid), g);
+	if (!g->hh.tbl) {
+		free(g);
+		return NULL;
+	}
 	return g;
 }
 

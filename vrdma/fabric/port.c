@@ -144,16 +144,34 @@ static unsigned least_loaded(const struct up_fabric *f)
 	return best;
 }
 
-/* Makes the port known: from here on others of the tenant can look it up. */
-static void link_port(struct up_fabric *f, struct up_fabric_port *p)
+/* World stopped. 0 or -ENOMEM. */
+static int hash_port(struct up_fabric *f, struct up_fabric_port *p)
 {
-	up_world_stop(f);
-	p->tenant->nports++;
-	f->worker_ports[p->worker_index]++;
 	HASH_ADD_KEYPTR(hh, f->ports, p->pub.name, strlen(p->pub.name), p);
+	if (!p->hh.tbl)
+		return -ENOMEM;
 	HASH_ADD(hh_gid, p->tenant->by_gid, pub.gid, sizeof(p->pub.gid), p);
-	f->by_lid[p->pub.lid] = p;
+	if (!p->hh_gid.tbl) {
+		HASH_DEL(f->ports, p);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Makes the port known: from here on others of the tenant can look it up. 0 or -ENOMEM. */
+static int link_port(struct up_fabric *f, struct up_fabric_port *p)
+{
+	int err;
+
+	up_world_stop(f);
+	err = hash_port(f, p);
+	if (!err) {
+		p->tenant->nports++;
+		f->worker_ports[p->worker_index]++;
+		f->by_lid[p->pub.lid] = p;
+	}
 	up_world_start(f);
+	return err;
 }
 
 static void fill_gid(struct up_gid *gid, uint64_t guid)
@@ -184,6 +202,12 @@ static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_t
 	name_node(p);
 }
 
+static void port_free(struct up_fabric_port *p)
+{
+	free(p->pub.name);
+	free(p);
+}
+
 static struct up_fabric_port *manager_port_create(struct up_fabric *f, struct up_tenant *t)
 {
 	struct up_fabric_port *p = calloc(1, sizeof(*p));
@@ -193,7 +217,8 @@ static struct up_fabric_port *manager_port_create(struct up_fabric *f, struct up
 	/* No other port's name is empty, so the GUID is no other's either. */
 	p->pub.guid = derive_guid(t->name, "");
 	p->pub.lid = UP_SM_LID;
-	p->pub.name = strdup("subnet-manager");
+	/* No other port's name is like this one (up_name_valid()). */
+	p->pub.name = strdup("(subnet manager)");
 	if (!p->pub.name) {
 		free(p);
 		return NULL;
@@ -216,8 +241,7 @@ static void manager_destroy(struct up_fabric *f, struct up_tenant *t)
 	HASH_DELETE(hh_gid, t->by_gid, p);
 	t->manager_port = NULL;
 	up_world_start(f);
-	free(p->pub.name);
-	free(p);
+	port_free(p);
 }
 
 /* 0 or a negative errno. Nobody knows the tenant yet. */
@@ -231,6 +255,10 @@ static int manager_create(struct up_fabric *f, struct up_tenant *t)
 	if (!p)
 		return -ENOMEM;
 	HASH_ADD(hh_gid, t->by_gid, pub.gid, sizeof(p->pub.gid), p);
+	if (!p->hh_gid.tbl) {
+		port_free(p);
+		return -ENOMEM;
+	}
 	t->manager_port = p;
 	t->manager = f->cfg.manager->create(&p->pub);
 	if (!t->manager) {
@@ -248,18 +276,37 @@ static void tenant_free(struct up_tenant *t)
 	free(t);
 }
 
+/* 0 or a negative errno. */
+static int tenant_setup(struct up_fabric *f, struct up_tenant *t, const char *name)
+{
+	int err;
+
+	t->name = strdup(name);
+	if (!t->name)
+		return -ENOMEM;
+	err = manager_create(f, t);
+	if (err)
+		return err;
+	HASH_ADD_KEYPTR(hh, f->tenants, t->name, strlen(t->name), t);
+	if (!t->hh.tbl) {
+		manager_destroy(f, t);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* NULL with errno. */
 static struct up_tenant *tenant_create(struct up_fabric *f, const char *name)
 {
 	struct up_tenant *t = calloc(1, sizeof(*t));
+	int err = t ? tenant_setup(f, t, name) : -ENOMEM;
 
-	if (!t)
-		return NULL;
-	t->name = strdup(name);
-	if (!t->name || manager_create(f, t)) {
-		tenant_free(t);
+	if (err) {
+		if (t)
+			tenant_free(t);
+		errno = -err;
 		return NULL;
 	}
-	HASH_ADD_KEYPTR(hh, f->tenants, t->name, strlen(t->name), t);
 	return t;
 }
 
@@ -316,19 +363,19 @@ struct up_port *up_port_create(struct up_fabric *f, const char *name, const char
 		return NULL;
 	}
 	t = tenant_get(f, tenant);
-	if (!t) {
-		errno = ENOMEM;
+	if (!t)
 		return NULL;
-	}
 	p = calloc(1, sizeof(*p));
 	err = p ? port_setup(f, p, name, t, guid) : -ENOMEM;
+	if (!err)
+		err = link_port(f, p);
 	if (err) {
 		tenant_put(f, t);
-		free(p);
+		if (p)
+			port_free(p);
 		errno = -err;
 		return NULL;
 	}
-	link_port(f, p);
 	return &p->pub;
 }
 
@@ -348,8 +395,7 @@ void up_port_destroy(struct up_port *port)
 	p->tenant->nports--;
 	up_world_start(f);
 	tenant_put(f, p->tenant);
-	free(port->name);
-	free(p);
+	port_free(p);
 }
 
 struct up_port *up_port_find(struct up_fabric *f, const char *name)

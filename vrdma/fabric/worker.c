@@ -47,6 +47,11 @@ uint64_t up_worker_clock(void)
 	return (uint64_t)ts.tv_sec * SEC + (uint64_t)ts.tv_nsec;
 }
 
+bool up_on_worker(void)
+{
+	return self;
+}
+
 static void relax(void)
 {
 #if defined(__x86_64__)
@@ -238,7 +243,7 @@ static bool is_crowded(struct up_worker *w, uint64_t now)
 	unsigned running;
 	ssize_t n;
 
-	if (now < w->load_next)
+	if (w->load_fd < 0 || now < w->load_next)
 		return w->crowded;
 	w->load_next = now + 10 * MSEC;
 	n = pread(w->load_fd, text, sizeof(text) - 1, 0);
@@ -365,10 +370,14 @@ static int worker_init(struct up_worker *w)
 	w->exec = up_exec_create();
 	if (!w->exec)
 		return -ENOMEM;
+	/* Of these three only the descriptor can fail (glibc). */
 	pthread_mutex_init(&w->turn, NULL);
 	pthread_mutex_init(&w->inbox_lock, NULL);
 	sem_init(&w->wake, 0, 0);
 	w->load_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	if (w->load_fd < 0 && !w->index)
+		up_log(LOG_WARNING, NULL,
+		       "/proc/loadavg: %m: workers spin also where CPUs are short");
 	w->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	up_list_init(&w->inbox);
 	up_list_init(&w->ports);

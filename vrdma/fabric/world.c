@@ -3,6 +3,7 @@
 
 #include "fabric/worker_private.h"
 
+#include <assert.h>
 #include <sched.h>
 
 /*
@@ -14,6 +15,8 @@
  */
 void up_world_stop(struct up_fabric *f)
 {
+	/* A worker would wait for its own turn. */
+	assert(!up_on_worker());
 	if (f->world_depth++)
 		return;
 	for (unsigned i = 0; i < f->cfg.workers; i++) {

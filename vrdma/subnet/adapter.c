@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -128,6 +129,8 @@ static void cq_post(struct up_cq *cq, const struct up_wc *wc)
 	struct sn_qp *qp = UP_CONTAINER_OF(cq, struct sn_qp, cq);
 	uint32_t arrived = atomic_load_explicit(&qp->arrived, memory_order_relaxed);
 
+	/* The fabric gave it to the sender's port: no guest chooses its own. */
+	assert(wc->slid < UP_ARRAY_SIZE(qp->waiting));
 	if (atomic_fetch_add(&qp->waiting[wc->slid], 1) >= WAITING_OF_A_SENDER) {
 		atomic_fetch_sub(&qp->waiting[wc->slid], 1);
 		qp->given--;
@@ -251,7 +254,7 @@ struct sn_adapter *sn_adapter_create(const struct sn_agent_ops *ops, void *agent
 		return NULL;
 	a->agent_ops = ops;
 	a->agent = agent;
-	a->hca.name = "subnet-manager";
+	a->hca.name = "(subnet manager)";
 	a->hca.ops = &adapter_ops;
 	a->hca.kicks = true;
 	err = up_hca_init(&a->hca, &limits);

@@ -5,9 +5,10 @@
  */
 #include "subnet/manager.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #define GROUPS_OF_A_PORT 1024 /* that it is a member of */
 #define JOIN_STATES 0xfu
@@ -66,6 +67,11 @@ static struct sa_group *create_group(struct sa_groups *gs, const struct sa_mc_me
 	memset(g->r.reserved, 0, sizeof(g->r.reserved));
 	up_list_init(&g->members);
 	HASH_ADD(hh, gs->by_mgid, r.mgid, sizeof(g->r.mgid), g);
+	if (!g->hh.tbl) {
+		up_table_del(&gs->mlids, (uint32_t)id);
+		free(g);
+		return NULL;
+	}
 	return g;
 }
 

@@ -2,8 +2,9 @@
 /* Services that guests announce and look up (15.2.5.14). Key: service ID, GID and P_Key. */
 #include "subnet/manager.h"
 
+#include "base/hash.h"
+
 #include <stdlib.h>
-#include <uthash.h>
 
 #define SEC 1000000000ull
 #define SERVICES_OF_A_PORT 256
@@ -121,6 +122,10 @@ static struct sa_service *create(struct sa_query *q, const struct sa_service_rec
 	s->key = key_of(asked);
 	s->port = q->asker;
 	HASH_ADD(hh, q->m->services, key, sizeof(s->key), s);
+	if (!s->hh.tbl) {
+		free(s);
+		return NULL;
+	}
 	return s;
 }
 

@@ -18,7 +18,19 @@
 
 #include <assert.h>
 
-#define CX_FIELD(word, bit, width) (((word)*8 + (bit)) << 8 | (width))
+#define CX_FIELD(word, bit, width)                                                                 \
+	(((word)*8 + (bit)) << 8 | (width) | CX_IN_WORD((word) % 4 == 0, bit, width))
+/* 0, or no constant at all for a field that crosses words. */
+#define CX_IN_WORD(aligned, bit, width)                                                            \
+	(0 *                                                                                       \
+	 (int)sizeof(char[(aligned) && ((bit) + (width) <= 32 || ((bit) == 0 && (width) == 64))    \
+				  ? 1                                                              \
+				  : -1]))
+/* The last field of a structure lies in it. */
+#define CX_ENDS(structure, field)                                                                  \
+	static_assert(((structure##_##field) >> 8) + ((structure##_##field) & 0xff) <=             \
+			      structure##_BYTES * 8,                                               \
+		      #structure)
 
 /* A field of at most 32 bits, all in one word. */
 static inline uint32_t cx_get(const void *base, uint32_t field)

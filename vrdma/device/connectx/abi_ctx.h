@@ -66,6 +66,7 @@ enum {
 	CX_QPC_HW_RQ_COUNTER = CX_FIELD(0xb8, 0, 32),
 	CX_QPC_SW_RQ_COUNTER = CX_FIELD(0xbc, 0, 32),
 };
+CX_ENDS(CX_QPC, SW_RQ_COUNTER);
 
 /* qpc.state; MLX5_QP_STATE_* */
 enum {
@@ -149,6 +150,7 @@ enum {
 	CX_ADS_SL = CX_FIELD(0x24, 4, 4),
 	CX_ADS_VHCA_PORT_NUM = CX_FIELD(0x24, 8, 8),
 };
+CX_ENDS(CX_ADS, VHCA_PORT_NUM);
 
 /* mlx5_ifc_cqc_bits: completion queue */
 enum {
@@ -174,6 +176,7 @@ enum {
 	CX_CQC_PRODUCER_COUNTER = CX_FIELD(0x2c, 8, 24),
 	CX_CQC_DBR_ADDR = CX_FIELD(0x38, 0, 64),
 };
+CX_ENDS(CX_CQC, DBR_ADDR);
 
 /* cqc.status, eqc.status (MLX5_CQC_STATUS_*) and cqc.st, eqc.st (MLX5_CQC_ST_*, MLX5_EQC_ST_*) */
 enum {
@@ -208,6 +211,7 @@ enum {
 	CX_EQC_CONSUMER_COUNTER = CX_FIELD(0x28, 8, 24),
 	CX_EQC_PRODUCER_COUNTER = CX_FIELD(0x2c, 8, 24),
 };
+CX_ENDS(CX_EQC, PRODUCER_COUNTER);
 
 /* mlx5_ifc_mkc_bits: memory key */
 enum {
@@ -233,6 +237,7 @@ enum {
 	CX_MKC_TRANSLATIONS_OCTWORD_SIZE = CX_FIELD(0x34, 0, 32),
 	CX_MKC_LOG_PAGE_SIZE = CX_FIELD(0x38, 27, 5),
 };
+CX_ENDS(CX_MKC, LOG_PAGE_SIZE);
 
 /* mkc.access_mode_4_2 << 2 | access_mode_1_0; MLX5_MKC_ACCESS_MODE_* */
 enum {
@@ -272,6 +277,7 @@ enum {
 	CX_SRQC_WQE_CNT = CX_FIELD(0x1c, 16, 16),
 	CX_SRQC_DBR_ADDR = CX_FIELD(0x28, 0, 64),
 };
+CX_ENDS(CX_SRQC, DBR_ADDR);
 
 /* mlx5_ifc_xrc_srqc_bits: shared receive queue of an XRC domain */
 enum {
@@ -294,6 +300,7 @@ enum {
 	CX_XRC_SRQC_WQE_CNT = CX_FIELD(0x1c, 16, 16),
 	CX_XRC_SRQC_DBR_ADDR = CX_FIELD(0x28, 0, 64), /* db_record_addr_h, _l */
 };
+CX_ENDS(CX_XRC_SRQC, DBR_ADDR);
 
 /* mlx5_ifc_rmpc_bits: receive memory pool, the SRQ of ISSI 1 */
 enum {
@@ -302,6 +309,7 @@ enum {
 	CX_RMPC_BASIC_CYCLIC_RCV_WQE = CX_FIELD(0x04, 0, 1),
 	CX_RMPC_WQ_AT = 0x30, /* CX_WQ_* */
 };
+CX_ENDS(CX_RMPC, BASIC_CYCLIC_RCV_WQE);
 
 /* mlx5_ifc_wq_bits: work queue inside rmpc */
 enum {
@@ -320,6 +328,7 @@ enum {
 	CX_WQ_LOG_WQ_PG_SZ = CX_FIELD(0x20, 19, 5),
 	CX_WQ_LOG_WQ_SZ = CX_FIELD(0x20, 27, 5),
 };
+CX_ENDS(CX_WQ, LOG_WQ_SZ);
 
 /* srqc.state, xrc_srqc.state; MLX5_SRQC_STATE_* */
 enum {
@@ -363,5 +372,6 @@ enum {
 	CX_HVC_QKEY_VIOLATION_COUNTER = CX_FIELD(0x68, 0, 16),
 	CX_HVC_PKEY_VIOLATION_COUNTER = CX_FIELD(0x68, 16, 16),
 };
+CX_ENDS(CX_HVC, PKEY_VIOLATION_COUNTER);
 
 #endif

@@ -10,13 +10,14 @@
 #ifndef UP_CONNECTX_ABI_QUEUE_H
 #define UP_CONNECTX_ABI_QUEUE_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define CX_PACKED __attribute__((packed))
-#define CX_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
+#define CX_SIZE(type, size) static_assert(sizeof(struct type) == (size), #type)
 #define CX_AT(type, field, offset)                                                                 \
-	_Static_assert(offsetof(struct type, field) == (offset), #type "." #field)
+	static_assert(offsetof(struct type, field) == (offset), #type "." #field)
 
 /* Doorbell records: words of 32 bits. MLX5_RCV_DBR, MLX5_SND_DBR; set_ci_db, arm_db. */
 enum cx_dbr {

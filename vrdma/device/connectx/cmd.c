@@ -5,13 +5,16 @@
  *
  * Slots and mailboxes are the guest's and may change under our hands: each part is copied once,
  * and only the copies count. Work is bounded: by the length of a command, and in time by
- * BUDGET_NS, after which what is left waits for the next turn of the event loop.
+ * BUDGET_NS, after which what is left waits for the next turn of the event loop, in the middle of a
+ * long command too. A device executes one command at a time.
  */
 #include "device/connectx/cmd.h"
 
 #include "base/log.h"
 #include "device/connectx/abi_queue.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +23,7 @@
 #define MAX_OUT (64u << 10)
 #define SMALL 1024
 #define BUDGET_NS 2000000
+#define STEP_BOXES 512 /* mailboxes between two looks at the clock: tens of microseconds */
 
 /* What must have happened before a command. */
 enum phase {
@@ -170,50 +174,88 @@ static enum cx_status dispatch(struct cx_cmd *c)
 	return status;
 }
 
-/* A command between fetching and returning it. */
-struct exchange {
+/* The command in progress, if there is one: what was fetched of it, and what it answers. */
+struct cx_exchange {
 	struct cx_device *dev;
+	bool busy;
+	unsigned index;		 /* of the slot */
+	struct cx_eq *told;	 /* the event queue for its completion, as it began */
 	struct cx_cmd_slot slot; /* a copy */
 	uint32_t in_len, out_len;
+	uint32_t fetched;  /* of the input */
+	uint64_t next_box; /* the mailbox with what follows */
 	uint8_t *in, *out;
 	uint8_t small_in[SMALL], small_out[SMALL];
 	uint64_t out_block[MAX_OUT / CX_MBOX_DATA]; /* mailboxes that take the output */
 	unsigned nblocks;
+	struct cx_cmd cmd;
 };
+
+int cx_cmd_init(struct cx_device *dev)
+{
+	/* find_command() relies on it. */
+	for (unsigned i = 1; i < UP_ARRAY_SIZE(commands); i++)
+		assert(commands[i - 1].opcode < commands[i].opcode);
+	dev->exchange = calloc(1, sizeof(*dev->exchange));
+	if (!dev->exchange)
+		return -ENOMEM;
+	dev->exchange->dev = dev;
+	return 0;
+}
+
+void cx_cmd_fini(struct cx_device *dev)
+{
+	cx_cmd_cancel(dev);
+	free(dev->exchange);
+}
 
 static uint8_t *room(uint8_t *small, uint32_t len)
 {
 	return len <= SMALL ? small : malloc(len);
 }
 
-static void put_room(uint8_t *buf, const uint8_t *small)
+static void put_room(uint8_t **buf, const uint8_t *small)
 {
-	if (buf != small)
-		free(buf);
+	if (*buf != small)
+		free(*buf);
+	*buf = NULL;
 }
 
-/* Copies what follows the inline part from the chain of mailboxes. A delivery status. */
-static uint8_t fetch_input(struct exchange *x)
+static void end_exchange(struct cx_exchange *x)
+{
+	put_room(&x->in, x->small_in);
+	put_room(&x->out, x->small_out);
+	x->busy = false;
+}
+
+void cx_cmd_cancel(struct cx_device *dev)
+{
+	dev->pending_slots = 0;
+	end_exchange(dev->exchange);
+}
+
+/* Copies some of what follows the inline part from the chain of mailboxes. A delivery status. */
+static uint8_t fetch_input(struct cx_exchange *x)
 {
 	const struct up_mem *mem = &x->dev->hca.mem;
-	uint64_t gpa = up_get_be64(x->slot.in_ptr);
 	uint8_t next[8];
 
-	memcpy(x->in, x->slot.in, CX_CMD_INLINE);
-	for (uint32_t done = CX_CMD_INLINE; done < x->in_len; done += CX_MBOX_DATA) {
-		uint32_t left = x->in_len - done;
+	for (unsigned n = 0; x->fetched < x->in_len && n < STEP_BOXES; n++) {
+		uint32_t left = x->in_len - x->fetched;
 
-		if (up_mem_read(mem, gpa, x->in + done,
+		if (up_mem_read(mem, x->next_box, x->in + x->fetched,
 				left < CX_MBOX_DATA ? left : CX_MBOX_DATA) ||
-		    up_mem_read(mem, gpa + offsetof(struct cx_mailbox, next), next, sizeof(next)))
+		    up_mem_read(mem, x->next_box + offsetof(struct cx_mailbox, next), next,
+				sizeof(next)))
 			return CX_DELIVERY_BAD_IN_PTR;
-		gpa = up_get_be64(next);
+		x->next_box = up_get_be64(next);
+		x->fetched += CX_MBOX_DATA;
 	}
 	return CX_DELIVERY_OK;
 }
 
 /* Finds the output mailboxes before anything is executed. */
-static uint8_t find_output(struct exchange *x)
+static uint8_t find_output(struct cx_exchange *x)
 {
 	const struct up_mem *mem = &x->dev->hca.mem;
 	uint64_t gpa = up_get_be64(x->slot.out_ptr);
@@ -229,10 +271,8 @@ static uint8_t find_output(struct exchange *x)
 	return CX_DELIVERY_OK;
 }
 
-static uint8_t prepare(struct exchange *x)
+static uint8_t prepare(struct cx_exchange *x)
 {
-	uint8_t delivery;
-
 	x->in_len = up_get_be32(x->slot.inlen);
 	x->out_len = up_get_be32(x->slot.outlen);
 	if (x->slot.type != CX_CMD_TYPE)
@@ -249,31 +289,42 @@ static uint8_t prepare(struct exchange *x)
 	if (!x->in || !x->out)
 		return CX_DELIVERY_FW_ERR;
 	memset(x->out, 0, x->out_len);
-	delivery = fetch_input(x);
-	return delivery == CX_DELIVERY_OK ? find_output(x) : delivery;
+	memcpy(x->in, x->slot.in, CX_CMD_INLINE);
+	x->fetched = CX_CMD_INLINE;
+	x->next_box = up_get_be64(x->slot.in_ptr);
+	x->nblocks = 0;
+	x->cmd = (struct cx_cmd){.dev = x->dev};
+	return CX_DELIVERY_OK;
 }
 
-static void run_handler(struct exchange *x)
+static void begin_command(struct cx_exchange *x)
 {
-	struct cx_cmd c = {
-		.dev = x->dev,
-		.opcode = (uint16_t)cx_get(x->in, CX_IN_OPCODE),
-		.op_mod = (uint16_t)cx_get(x->in, CX_IN_OP_MOD),
-		.in = x->in,
-		.in_len = x->in_len,
-		.out = x->out,
-		.out_len = x->out_len,
-	};
-	enum cx_status status = dispatch(&c);
+	x->cmd.opcode = (uint16_t)cx_get(x->in, CX_IN_OPCODE);
+	x->cmd.op_mod = (uint16_t)cx_get(x->in, CX_IN_OP_MOD);
+	x->cmd.in = x->in;
+	x->cmd.in_len = x->in_len;
+	x->cmd.out = x->out;
+	x->cmd.out_len = x->out_len;
+}
 
+/* True when the command is done. */
+static bool run_handler(struct cx_exchange *x)
+{
+	enum cx_status status;
+
+	x->cmd.again = false;
+	status = dispatch(&x->cmd);
+	if (x->cmd.again)
+		return false;
 	if (status != CX_OK)
 		memset(x->out, 0, x->out_len);
 	cx_set(x->out, CX_OUT_STATUS, status);
-	cx_set(x->out, CX_OUT_SYNDROME, c.syndrome);
+	cx_set(x->out, CX_OUT_SYNDROME, x->cmd.syndrome);
 	up_stat_add(&x->dev->hca.stats.commands, 1);
+	return true;
 }
 
-static void return_output(struct exchange *x)
+static void return_output(struct cx_exchange *x)
 {
 	uint32_t done = CX_CMD_INLINE;
 
@@ -293,41 +344,75 @@ static void completion_event(struct cx_device *dev, unsigned index)
 	cx_eq_post(dev->cmd_eq, CX_EVENT_CMD, 0, (const uint8_t *)&e);
 }
 
-static struct cx_cmd_slot *slot_at(const struct cx_device *dev, unsigned index)
+static struct cx_cmd_slot *slot_at(struct cx_device *dev, unsigned index)
 {
-	return up_mem_at(&dev->hca.mem, dev->cmdq_gpa + ((uint64_t)index << CX_CMDQ_LOG_STRIDE),
-			 sizeof(struct cx_cmd_slot), true);
+	struct cx_cmd_slot *slot =
+		up_mem_at(&dev->hca.mem, dev->cmdq_gpa + ((uint64_t)index << CX_CMDQ_LOG_STRIDE),
+			  sizeof(*slot), true);
+
+	if (!slot)
+		cx_device_fatal(dev, dev->hca.mem.count
+					     ? "the command queue is not in memory"
+					     : "no guest memory is shared with the daemon; start "
+					       "QEMU as 'underpass qemu-args' says");
+	return slot;
 }
 
-static void execute(struct cx_device *dev, unsigned index)
+static void finish(struct cx_exchange *x, uint8_t delivery)
 {
-	struct cx_eq *told = dev->cmd_eq;
-	struct exchange x = {.dev = dev};
-	struct cx_cmd_slot *slot = slot_at(dev, index);
-	uint8_t delivery;
+	struct cx_device *dev = x->dev;
+	struct cx_cmd_slot *slot = slot_at(dev, x->index);
 
-	if (!slot) {
-		cx_device_fatal(dev, "the command queue is not in memory");
+	end_exchange(x);
+	if (!slot)
 		return;
-	}
-	memcpy(&x.slot, slot, sizeof(x.slot));
-	/* The compiler may not go back to the original for what it finds in the copy. */
-	__asm__ volatile("" ::: "memory");
-	if (!(x.slot.status_own & CX_CMD_OWNER_HW))
-		return;
-	delivery = prepare(&x);
-	if (delivery == CX_DELIVERY_OK) {
-		run_handler(&x);
-		return_output(&x);
-	}
-	put_room(x.in, x.small_in);
-	put_room(x.out, x.small_out);
-	memcpy(slot->out, x.slot.out, sizeof(slot->out));
+	memcpy(slot->out, x->slot.out, sizeof(slot->out));
 	/* The driver polls this byte (poll_timeout() of Linux), or looks once it got the event. */
 	up_publish_u8(&slot->status_own, (uint8_t)(delivery << 1));
 	/* Not for the CREATE_EQ that made the queue: the driver polls for that one. */
-	if (told && told == dev->cmd_eq)
-		completion_event(dev, index);
+	if (x->told && x->told == dev->cmd_eq)
+		completion_event(dev, x->index);
+}
+
+static void begin(struct cx_exchange *x, unsigned index)
+{
+	const struct cx_cmd_slot *slot = slot_at(x->dev, index);
+	uint8_t delivery;
+
+	if (!slot)
+		return;
+	memcpy(&x->slot, slot, sizeof(x->slot));
+	/* The compiler may not go back to the original for what it finds in the copy. */
+	__asm__ volatile("" ::: "memory");
+	if (!(x->slot.status_own & CX_CMD_OWNER_HW))
+		return;
+	x->busy = true;
+	x->index = index;
+	x->told = x->dev->cmd_eq;
+	delivery = prepare(x);
+	if (delivery != CX_DELIVERY_OK)
+		finish(x, delivery);
+}
+
+/* A bounded part of what the command needs: it is executed once all of it was fetched. */
+static void go_on(struct cx_exchange *x)
+{
+	uint8_t delivery = CX_DELIVERY_OK;
+
+	if (!x->cmd.in) {
+		delivery = fetch_input(x);
+		if (delivery == CX_DELIVERY_OK && x->fetched < x->in_len)
+			return;
+		if (delivery == CX_DELIVERY_OK)
+			delivery = find_output(x);
+		begin_command(x);
+	}
+	if (delivery == CX_DELIVERY_OK) {
+		if (!run_handler(x))
+			return;
+		return_output(x);
+	}
+	finish(x, delivery);
 }
 
 static uint64_t now_ns(void)
@@ -352,19 +437,28 @@ static void set_work(struct cx_device *dev, bool pending)
 		dev->work_set = pending;
 }
 
+static void next_slot(struct cx_device *dev)
+{
+	unsigned index = (unsigned)__builtin_ctz(dev->pending_slots);
+
+	dev->pending_slots &= dev->pending_slots - 1;
+	begin(dev->exchange, index);
+}
+
 void cx_cmd_resume(struct cx_device *dev)
 {
+	struct cx_exchange *x = dev->exchange;
 	uint64_t end = now_ns() + BUDGET_NS;
 
-	while (dev->pending_slots) {
-		unsigned index = (unsigned)__builtin_ctz(dev->pending_slots);
-
-		dev->pending_slots &= dev->pending_slots - 1;
-		execute(dev, index);
+	while (x->busy || dev->pending_slots) {
+		if (!x->busy)
+			next_slot(dev);
+		if (x->busy)
+			go_on(x);
 		if (now_ns() > end)
 			break;
 	}
-	set_work(dev, dev->pending_slots != 0);
+	set_work(dev, x->busy || dev->pending_slots);
 }
 
 void cx_cmd_doorbell(struct cx_device *dev, uint32_t slots)

@@ -21,6 +21,14 @@ struct cx_cmd {
 	uint8_t *out;
 	uint32_t out_len;
 	uint32_t syndrome; /* enum cx_reason */
+	/*
+	 * A handler with much to do does a part, sets `again` and returns CX_OK: it is called once
+	 * more when others had their turn. Not so when the device was reset meanwhile. What it
+	 * works on and how far it is are its own, zero at first.
+	 */
+	bool again;
+	void *work;
+	uint32_t done;
 };
 
 typedef enum cx_status cx_handler(struct cx_cmd *c);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define MAX_OCTWORDS (1u << 28) /* the engine's bound on memory is far below */
+#define STEP_PAGES (32u << 10)	/* that a command fills in at a time */
 
 static struct up_mr *mr_get(struct cx_cmd *c)
 {
@@ -63,10 +64,15 @@ static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct s
 	return CX_OK;
 }
 
-static void fill_pages(struct up_mr *mr, const uint8_t *entries, uint32_t count)
+/* Some of the pages, from c->done on. */
+static void fill_pages(struct cx_cmd *c, struct up_mr *mr, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
+	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
+	uint32_t end = count - c->done < STEP_PAGES ? count : c->done + STEP_PAGES;
+
+	for (uint32_t i = c->done; i < end; i++)
 		mr->pages[i] = up_get_be64(entries + i * CX_MTT_BYTES) & CX_MTT_ADDRESS_MASK;
+	c->done = end;
 }
 
 static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shape *s)
@@ -84,8 +90,8 @@ static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shap
 }
 
 /*
- * The rest of the region. It is not valid yet and no work request may touch it, so no worker looks
- * at it, and the world need not be stopped for a long list.
+ * The rest of the region but for its pages. It is not valid yet and no work request may touch it,
+ * so no worker looks at it, and the world need not be stopped for a long list.
  */
 static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mkc,
 			   const struct shape *s)
@@ -110,49 +116,70 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 	mr->page_shift = (uint8_t)shift;
 	if (s->kind == UP_MR_LIST && fill_list(mr, entries, s))
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
-	if (s->kind == UP_MR_PAGES) {
-		fill_pages(mr, entries, s->count);
-		mr->count = s->count;
-	}
 	return CX_OK;
 }
 
 static void destroy(struct cx_device *dev, struct up_mr *mr)
 {
 	up_world_stop(dev->port->fabric);
-	up_mr_destroy(&dev->hca, mr);
+	up_mr_unlink(&dev->hca, mr);
 	up_world_start(dev->port->fabric);
+	up_mr_free(mr);
 }
 
-enum cx_status cx_create_mkey(struct cx_cmd *c)
+/* The region, left in c->work: all of it but its pages. */
+static enum cx_status begin(struct cx_cmd *c, const uint8_t *mkc, const struct shape *shape)
 {
-	const uint8_t *mkc = c->in + CX_CREATE_MKEY_IN_MKC_AT;
 	struct cx_device *dev = c->dev;
 	enum cx_status status;
-	struct shape shape;
 	struct up_mr *mr;
 
-	status = check_shape(c, mkc, &shape);
-	if (status != CX_OK)
-		return status;
 	up_world_stop(dev->port->fabric);
-	mr = up_mr_create_empty(&dev->hca, shape.kind, shape.capacity);
+	mr = up_mr_create_empty(&dev->hca, shape->kind, shape->capacity);
 	up_world_start(dev->port->fabric);
 	if (!mr && errno == ENOSPC)
 		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
 	if (!mr)
 		return cx_fail(c, CX_LIM_ERR, CX_WHY_NO_MEMORY);
-	status = fill(c, mr, mkc, &shape);
+	status = fill(c, mr, mkc, shape);
 	if (status != CX_OK) {
 		destroy(dev, mr);
 		return status;
 	}
-	up_world_stop(dev->port->fabric);
+	c->work = mr;
+	return CX_OK;
+}
+
+static void publish(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mkc,
+		    const struct shape *shape)
+{
+	struct up_fabric *f = c->dev->port->fabric;
+
+	up_world_stop(f);
+	mr->count = shape->count;
 	mr->key |= cx_get(mkc, CX_MKC_MKEY_7_0);
 	mr->registrable = cx_get(mkc, CX_MKC_UMR_EN);
 	mr->valid = !cx_get(mkc, CX_MKC_FREE);
 	cx_set(c->out, CX_OUT_OBJECT, mr->key >> 8);
-	up_world_start(dev->port->fabric);
+	up_world_start(f);
+}
+
+enum cx_status cx_create_mkey(struct cx_cmd *c)
+{
+	const uint8_t *mkc = c->in + CX_CREATE_MKEY_IN_MKC_AT;
+	enum cx_status status;
+	struct shape shape;
+
+	status = check_shape(c, mkc, &shape);
+	if (status == CX_OK && !c->work)
+		status = begin(c, mkc, &shape);
+	if (status != CX_OK)
+		return status;
+	if (shape.kind == UP_MR_PAGES)
+		fill_pages(c, c->work, shape.count);
+	c->again = shape.kind == UP_MR_PAGES && c->done < shape.count;
+	if (!c->again)
+		publish(c, c->work, mkc, &shape);
 	return CX_OK;
 }
 

@@ -46,11 +46,11 @@ static const struct transition transitions[] = {
 
 static const struct transition *find_transition(uint16_t opcode)
 {
-	const struct transition *t = transitions;
-
-	while (t->opcode != opcode)
-		t++;
-	return t;
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(transitions); i++) {
+		if (transitions[i].opcode == opcode)
+			return &transitions[i];
+	}
+	return NULL;
 }
 
 /* Fields of the context by what sets them. Those of the path are in copy_path(). */
@@ -183,13 +183,16 @@ enum cx_status cx_modify_qp(struct cx_cmd *c)
 {
 	const struct transition *t = find_transition(c->opcode);
 	const uint8_t *qpc = c->in + CX_QP_IN_QPC_AT;
-	uint32_t set = t->sets | (cx_get(c->in, CX_QP_IN_OPT_PARAM_MASK) & SET_ALL_OPTIONAL);
 	struct cx_qp *qp = cx_qp_get(c);
 	enum cx_status status;
 	int err = -EINVAL;
+	uint32_t set;
 
+	if (!t)
+		return cx_fail(c, CX_BAD_OP, CX_WHY_UNKNOWN_OPCODE);
 	if (!qp)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+	set = t->sets | (cx_get(c->in, CX_QP_IN_OPT_PARAM_MASK) & SET_ALL_OPTIONAL);
 	status = check(c, qp, qpc, set);
 	if (status != CX_OK)
 		return status;

@@ -157,9 +157,10 @@ struct cx_device {
 	/* Registers and command queue: control thread only. */
 	uint8_t iseg[0x4000];
 	uint64_t cmdq_gpa;
-	uint8_t nic_interface;	/* CX_NIC_IFC_* */
-	uint32_t pending_slots; /* of the command queue: rung, not executed yet */
-	int work_fd;		/* eventfd, readable while there are pending slots */
+	uint8_t nic_interface;	      /* CX_NIC_IFC_* */
+	uint32_t pending_slots;	      /* of the command queue: rung, not executed yet */
+	struct cx_exchange *exchange; /* the command in progress (cmd.c) */
+	int work_fd; /* eventfd, readable while there are pending slots, or a command in progress */
 	bool work_set;
 	int poll_fd; /* epoll of work_fd and the server */
 	struct up_pci_config pci;
@@ -261,6 +262,10 @@ int cx_iseg_write(struct cx_device *dev, uint64_t off, const void *buf, size_t l
  */
 void cx_cmd_doorbell(struct cx_device *dev, uint32_t slots);
 void cx_cmd_resume(struct cx_device *dev);
+/* Forgets them all, and the command in progress. Not for handlers. */
+void cx_cmd_cancel(struct cx_device *dev);
+int cx_cmd_init(struct cx_device *dev); /* 0 or -ENOMEM */
+void cx_cmd_fini(struct cx_device *dev);
 
 /* eq.c: any thread, takes eq->lock. `data`: the 28 bytes of event data at offset 32. */
 void cx_eq_post(struct cx_eq *eq, uint8_t type, uint8_t subtype, const uint8_t data[28]);

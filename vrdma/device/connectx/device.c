@@ -55,11 +55,6 @@ static void free_cq(struct cx_device *dev, void *object)
 	cx_cq_free(object);
 }
 
-static void free_mr(struct cx_device *dev, void *object)
-{
-	up_mr_destroy(&dev->hca, object);
-}
-
 /* Workers of other ports wait meanwhile, so the world is let go now and then. */
 #define BATCH 256
 
@@ -78,6 +73,23 @@ static void destroy_all(struct cx_device *dev, struct up_table *table,
 		up_world_stop(dev->port->fabric);
 	}
 	up_world_start(dev->port->fabric);
+}
+
+/* Their tables may be large: the world does not wait until they are freed. */
+static void destroy_regions(struct cx_device *dev)
+{
+	struct up_mr *gone[BATCH];
+	uint32_t id = 0;
+	unsigned n;
+
+	do {
+		up_world_stop(dev->port->fabric);
+		for (n = 0; n < BATCH && (gone[n] = up_table_next(&dev->hca.mrs, &id)); n++)
+			up_mr_unlink(&dev->hca, gone[n]);
+		up_world_start(dev->port->fabric);
+		for (unsigned i = 0; i < n; i++)
+			up_mr_free(gone[i]);
+	} while (n == BATCH);
 }
 
 static void forget_all(struct up_table *table)
@@ -105,7 +117,7 @@ static void destroy_objects(struct cx_device *dev)
 	destroy_all(dev, &dev->hca.srqs, free_srq);
 	destroy_all(dev, &dev->cqs, free_cq);
 	destroy_eqs(dev);
-	destroy_all(dev, &dev->hca.mrs, free_mr);
+	destroy_regions(dev);
 	dev->reserved_key = 0;
 	forget_all(&dev->xrcds);
 	forget_all(&dev->pds);
@@ -132,9 +144,9 @@ void cx_device_stop(struct cx_device *dev)
 
 void cx_device_reset(struct cx_device *dev)
 {
+	cx_cmd_cancel(dev);
 	cx_device_stop(dev);
 	dev->hca_enabled = false;
-	dev->pending_slots = 0;
 	dev->fatal = false;
 	dev->issi = 0;
 	atomic_store_explicit(&dev->hca.port_caps, 0, memory_order_relaxed);
@@ -250,9 +262,12 @@ struct cx_device *cx_device_create(struct up_port *port, const struct cx_device_
 	err = init_tables(dev);
 	if (err)
 		goto free_dev;
-	err = cx_uar_init(dev);
+	err = cx_cmd_init(dev);
 	if (err)
 		goto fini_tables;
+	err = cx_uar_init(dev);
+	if (err)
+		goto fini_cmd;
 	err = cx_pci_init(dev);
 	if (err)
 		goto fini_uar;
@@ -268,6 +283,8 @@ fini_server:
 	close_fd(dev->work_fd);
 fini_uar:
 	cx_uar_fini(dev);
+fini_cmd:
+	cx_cmd_fini(dev);
 fini_tables:
 	fini_tables(dev);
 free_dev:
@@ -284,6 +301,7 @@ void cx_device_destroy(struct cx_device *dev)
 	close_fd(dev->poll_fd);
 	close_fd(dev->work_fd);
 	cx_uar_fini(dev);
+	cx_cmd_fini(dev);
 	fini_tables(dev);
 	free(dev);
 }

@@ -30,8 +30,8 @@ static void put(struct cx_eq *eq, uint8_t type, uint8_t subtype, const void *dat
 	struct cx_eqe *slot;
 
 	memcpy(eqe.data, data, sizeof(eqe.data));
-	/* Not up_lock_take(): with a single worker, the control thread is here as well. */
-	pthread_spin_lock(&eq->lock.spin);
+	/* The control thread is here as well (commands' completions). */
+	up_lock_always_take(&eq->lock);
 	slot = (void *)cx_ring_at(&eq->buf, &eq->dev->hca.mem,
 				  (uint64_t)(eq->producer & mask) * sizeof(*slot), sizeof(*slot));
 	if (slot) {
@@ -41,7 +41,7 @@ static void put(struct cx_eq *eq, uint8_t type, uint8_t subtype, const void *dat
 	} else {
 		eq_lost(eq);
 	}
-	pthread_spin_unlock(&eq->lock.spin);
+	up_lock_always_drop(&eq->lock);
 	__atomic_fetch_add(&eq->dev->hca.stats.events, 1, __ATOMIC_RELAXED);
 }
 

@@ -75,7 +75,7 @@ static int config_write(struct cx_device *dev, uint64_t off, const void *buf, si
 	bool bus_master = up_pci_config_bus_master(&dev->pci);
 
 	if (dev->bus_master && !bus_master) {
-		dev->pending_slots = 0;
+		cx_cmd_cancel(dev);
 		cx_device_stop(dev);
 	}
 	dev->bus_master = bus_master;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "device/connectx/abi_queue.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@
 #define SWEEP_MIN_IDLE 4u
 #define SWEEP_MAX 64u
 
-_Static_assert(UP_ARRAY_SIZE(((struct cx_uar *)0)->seen) == CX_UAR_BF_COUNT, "doorbells of a page");
+static_assert(UP_ARRAY_SIZE(((struct cx_uar *)0)->seen) == CX_UAR_BF_COUNT, "doorbells of a page");
 
 /*
  * The file is sealed: the guest's side, which maps it too, cannot shrink it, so a load of ours

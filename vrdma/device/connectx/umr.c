@@ -206,29 +206,6 @@ static bool read_local(struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, 
 	return true;
 }
 
-static enum up_wc_status update_by_reference(struct umr *u)
-{
-	uint32_t size = entry_bytes(u->mr), left = u->count, first = u->first;
-	const struct cx_wqe_data *data = (const void *)u->list;
-	uint8_t chunk[CHUNK_BYTES];
-	uint64_t addr;
-
-	if (u->list_bytes < sizeof(*data) || be32toh(data->byte_count) / size < left)
-		return UP_WC_LOC_QP_OP_ERR;
-	addr = be64toh(data->addr);
-	while (left) {
-		uint32_t n = left < CHUNK_BYTES / size ? left : CHUNK_BYTES / size;
-
-		if (!read_local(u, be32toh(data->lkey), addr, chunk, n * size))
-			return UP_WC_LOC_PROT_ERR;
-		write_entries(u->mr, first, chunk, n);
-		first += n;
-		left -= n;
-		addr += n * size;
-	}
-	return UP_WC_SUCCESS;
-}
-
 /*
  * A process binds a window: what it refers to must be its own, and allow what the window allows
  * (10.6.7.2 of the specification). Only the new pieces are looked at.
@@ -242,6 +219,8 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 		.access = UP_ACCESS_LOCAL_READ,
 	};
 
+	if (u->qp->fre || is_registrar(u->qp))
+		return true;
 	if (u->seg.flags & writes)
 		use.access |= UP_ACCESS_LOCAL_WRITE;
 	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
@@ -254,11 +233,38 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 	return true;
 }
 
+/* On failure u->count is how many were written all the same. */
+static enum up_wc_status update_by_reference(struct umr *u)
+{
+	uint32_t size = entry_bytes(u->mr), asked = u->count;
+	const struct cx_wqe_data *data = (const void *)u->list;
+	uint8_t chunk[CHUNK_BYTES];
+	uint64_t addr;
+
+	u->count = 0;
+	if (u->list_bytes < sizeof(*data) || be32toh(data->byte_count) / size < asked)
+		return UP_WC_LOC_QP_OP_ERR;
+	addr = be64toh(data->addr);
+	while (u->count < asked) {
+		uint32_t left = asked - u->count;
+		uint32_t n = left < CHUNK_BYTES / size ? left : CHUNK_BYTES / size;
+
+		if (!read_local(u, be32toh(data->lkey), addr, chunk, n * size))
+			return UP_WC_LOC_PROT_ERR;
+		if (!is_bindable(u, chunk, n))
+			return UP_WC_MW_BIND_ERR;
+		write_entries(u->mr, u->first + u->count, chunk, n);
+		u->count += n;
+		addr += n * size;
+	}
+	return UP_WC_SUCCESS;
+}
+
 static enum up_wc_status update_entries(struct umr *u)
 {
 	struct up_mr *mr = u->mr;
 	enum up_wc_status status = UP_WC_SUCCESS;
-	uint32_t end = u->first + u->count;
+	uint32_t end;
 
 	if (!u->count)
 		return UP_WC_SUCCESS;
@@ -267,12 +273,18 @@ static enum up_wc_status update_entries(struct umr *u)
 	if (u->ctrl.flags & CX_UMR_INLINE) {
 		if (u->list_bytes / entry_bytes(mr) < u->count)
 			return UP_WC_LOC_QP_OP_ERR;
-		if (!u->qp->fre && !is_registrar(u->qp) && !is_bindable(u, u->list, u->count))
+		if (!is_bindable(u, u->list, u->count))
 			return UP_WC_MW_BIND_ERR;
 		write_entries(mr, u->first, u->list, u->count);
 	} else {
 		status = update_by_reference(u);
+		if (!u->count)
+			return status;
+		/* Half of the list is new: it is used no more until all of it is right. */
+		if (status != UP_WC_SUCCESS)
+			mr->valid = false;
 	}
+	end = u->first + u->count;
 	if (!(u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET) || end > mr->count)
 		mr->count = end;
 	/* This cannot overflow: the lengths have 32 bits. */

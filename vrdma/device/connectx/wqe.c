@@ -16,11 +16,12 @@
 #include "device/connectx/abi_queue.h"
 #include "device/connectx/rings.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* Segments that hold the list, of the 63 that an element can have. */
-_Static_assert(CX_CTRL_DS_MASK - 1 <= UP_MAX_SEND_SGE, "a WQE's list fits");
-_Static_assert((CX_CTRL_DS_MASK + 3) / 4 * CX_WQE_BB <= UP_MAX_WQE_BYTES, "a WQE fits");
+static_assert(CX_CTRL_DS_MASK - 1 <= UP_MAX_SEND_SGE, "a WQE's list fits");
+static_assert((CX_CTRL_DS_MASK + 3) / 4 * CX_WQE_BB <= UP_MAX_WQE_BYTES, "a WQE fits");
 
 /* What of a copied element is still to be decoded. */
 struct segments {
