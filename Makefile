@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Thin: Meson builds, the scripts in tools/ do the rest.
+#
+#   make            build             make demo    two VMs, the RDMA programs, a table
+#   make check      every test        make bench   measurements at native speed
+#   make install    install           make lint    style and static checks
+#   make uninstall  undo it           make clean   remove build folders
+#
+# DEPS=no leaves the system's packages alone. CHECK="--only unit" is passed to tools/check.py.
 BUILD ?= build
+DEPS ?= yes
+CHECK ?=
 
-.PHONY: all deps demo check bench lint install clean
+.PHONY: all deps demo check bench lint install uninstall clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -10,14 +19,18 @@ all: $(BUILD)/build.ninja
 $(BUILD)/build.ninja: | deps
 	meson setup $(BUILD)
 
+ifeq ($(DEPS),no)
 deps:
-	@tools/deps.sh build $(filter demo check,$(MAKECMDGOALS))
+else
+deps:
+	@tools/deps.sh build $(if $(filter demo check,$(MAKECMDGOALS)),vm) $(if $(filter check lint,$(MAKECMDGOALS)),check)
+endif
 
 demo: all
 	@tools/demo.py --build $(BUILD)
 
 check: all
-	@tools/check.py --build $(BUILD)
+	@tools/check.py --build $(BUILD) $(CHECK)
 
 bench: all
 	@mkdir -p $(BUILD)/bench
@@ -28,6 +41,9 @@ lint: all
 
 install: all
 	meson install -C $(BUILD)
+
+uninstall:
+	ninja -C $(BUILD) uninstall
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*

@@ -11,9 +11,10 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_TIMEOUT_S = 30 };
+enum { ANSWER_TIMEOUT_S = 30, RETRY_MS = 50 };
 
 /* Sets the error and returns `code`. */
 static enum exit_code fail(struct client *c, enum exit_code code, const char *fmt, ...)
@@ -42,9 +43,25 @@ static enum exit_code cannot_connect(struct client *c, int err)
 	return fail(c, EXIT_NO_DAEMON, "cannot reach the daemon on %s: %s", c->dir, strerror(err));
 }
 
-enum exit_code client_open(struct client *c, const char *dir)
+/* A daemon makes its control socket last: where it answers, all ports of the start are there. */
+static int connect_once(struct client *c, const struct sockaddr_un *addr)
+{
+	int err;
+
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->fd < 0)
+		return errno;
+	if (connect(c->fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+		return 0;
+	err = errno;
+	client_close(c);
+	return err;
+}
+
+enum exit_code client_open(struct client *c, const char *dir, double wait)
 {
 	const struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s", dir, UP_CONTROL_SOCKET);
 	int err;
@@ -52,16 +69,17 @@ enum exit_code client_open(struct client *c, const char *dir)
 	*c = (struct client){.dir = dir, .fd = -1};
 	if (n < 0 || (size_t)n >= sizeof(addr.sun_path))
 		return cannot_connect(c, ENAMETOOLONG);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0)
-		return cannot_connect(c, errno);
+	err = connect_once(c, &addr);
+	for (double left = wait; (err == ENOENT || err == ECONNREFUSED) && left > 0;
+	     left -= RETRY_MS / 1e3) {
+		nanosleep(&pause, NULL);
+		err = connect_once(c, &addr);
+	}
+	if (err)
+		return cannot_connect(c, err);
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	if (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return EXIT_OK;
-	err = errno;
-	client_close(c);
-	return cannot_connect(c, err);
+	return EXIT_OK;
 }
 
 void client_close(struct client *c)

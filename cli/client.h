@@ -10,7 +10,7 @@ enum exit_code {
 	EXIT_OK = 0,
 	EXIT_REFUSED = 1,   /* the daemon answered with an error */
 	EXIT_USAGE = 2,	    /* of the command line */
-	EXIT_NO_DAEMON = 3, /* nothing answers on the control socket */
+	EXIT_NO_DAEMON = 3, /* no answer: no daemon, no permission, or it went away */
 };
 
 struct client {
@@ -20,8 +20,11 @@ struct client {
 	char error[512]; /* why the last call failed, and what to do about it */
 };
 
-/* Connects to the daemon of a directory. EXIT_OK, or EXIT_NO_DAEMON and c->error. */
-enum exit_code client_open(struct client *c, const char *dir);
+/*
+ * Connects to the daemon of a directory, trying for `wait` seconds while none is there. EXIT_OK, or
+ * EXIT_NO_DAEMON and c->error.
+ */
+enum exit_code client_open(struct client *c, const char *dir, double wait);
 void client_close(struct client *c);
 
 /*

@@ -22,7 +22,10 @@ enum {
 	OPT_GUID,
 	OPT_QPS,
 	OPT_TENANT,
+	OPT_WAIT,
 };
+
+enum { WAIT_DEFAULT_S = 10, WAIT_MAX_S = 3600 };
 
 struct command;
 
@@ -33,6 +36,7 @@ struct options {
 	const char *name; /* the argument */
 	const char *tenant, *guid, *doorbells, *memory;
 	double watch; /* seconds; 0: not given */
+	double wait;  /* seconds that the daemon may take to appear */
 	bool json, force, device_only, qps;
 	/* Of the top level: where the command's own arguments begin. */
 	int argc;
@@ -46,14 +50,15 @@ struct command {
 	struct argp argp;
 };
 
-static double parse_seconds(struct argp_state *state, const char *text)
+static double parse_seconds(struct argp_state *state, const char *option, const char *text,
+			    double otherwise)
 {
 	char *end;
-	double s = text ? strtod(text, &end) : 1;
+	double s = text ? strtod(text, &end) : otherwise;
 
-	if (text && (*end || !(s >= 0.1 && s <= 3600)))
-		argp_error(state, "--watch: '%s' is not a number of seconds from 0.1 to 3600",
-			   text);
+	if (text && (*end || !(s >= 0.1 && s <= WAIT_MAX_S)))
+		argp_error(state, "%s: '%s' is not a number of seconds from 0.1 to %d", option,
+			   text, WAIT_MAX_S);
 	return s;
 }
 
@@ -62,10 +67,19 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
 
-	if (key != 'd')
+	switch (key) {
+	case 'd':
+		o->dir = arg;
+		return 0;
+	case 'j':
+		o->json = true;
+		return 0;
+	case OPT_WAIT:
+		o->wait = parse_seconds(state, "--wait", arg, WAIT_DEFAULT_S);
+		return 0;
+	default:
 		return ARGP_ERR_UNKNOWN;
-	o->dir = arg;
-	return 0;
+	}
 }
 
 static error_t parse_command(int key, char *arg, struct argp_state *state)
@@ -73,14 +87,11 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 	struct options *o = state->input;
 
 	switch (key) {
-	case 'j':
-		o->json = true;
-		return 0;
 	case 'm':
 		o->memory = arg;
 		return 0;
 	case 'w':
-		o->watch = parse_seconds(state, arg);
+		o->watch = parse_seconds(state, "--watch", arg, 1);
 		return 0;
 	case OPT_DEVICE_ONLY:
 		o->device_only = true;
@@ -121,27 +132,22 @@ static const struct argp_option common_options[] = {
 	{"dir", 'd', "DIR", 0,
 	 "The daemon's directory; default /run/underpass, or $XDG_RUNTIME_DIR/underpass where a "
 	 "daemon of the user runs"},
+	{"json", 'j', NULL, 0, "Print JSON for programs"},
+	{"wait", OPT_WAIT, "SECONDS", OPTION_ARG_OPTIONAL,
+	 "Wait up to SECONDS (default 10) for a daemon that is about to start"},
 	{0},
 };
 static const struct argp common_argp = {.options = common_options, .parser = parse_common};
 static const struct argp_child common_child[] = {{&common_argp}, {0}};
 
-#define JSON_OPTION                                                                                \
-	{                                                                                          \
-		"json", 'j', NULL, 0, "Print JSON for programs"                                    \
-	}
-
-static const struct argp_option json_only[] = {JSON_OPTION, {0}};
 static const struct argp_option add_options[] = {
 	{"tenant", OPT_TENANT, "TENANT", 0, "Ports of one tenant reach one another only"},
 	{"guid", OPT_GUID, "GUID", 0, "0x and 16 digits; default: made from tenant and name"},
 	{"doorbells", OPT_DOORBELLS, "HOW", 0, "shared or trap; default: the daemon's"},
-	JSON_OPTION,
 	{0},
 };
 static const struct argp_option remove_options[] = {
 	{"force", OPT_FORCE, NULL, 0, "Also when a VM is attached, which loses its device"},
-	JSON_OPTION,
 	{0},
 };
 static const struct argp_option qemu_options[] = {
@@ -149,14 +155,13 @@ static const struct argp_option qemu_options[] = {
 	{"device-only", OPT_DEVICE_ONLY, NULL, 0,
 	 "Leave the memory out: for a VM that has a shared memory backend already, or a second "
 	 "port"},
-	{"json", 'j', NULL, 0, "Print a JSON array of arguments"},
 	{0},
 };
 static const struct argp_option stats_options[] = {
 	{"watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL,
 	 "Show rates, again every SECONDS (default 1); q ends"},
-	{"qps", OPT_QPS, NULL, 0, "Show queue pairs too, as for a single PORT"},
-	JSON_OPTION,
+	{"qps", OPT_QPS, NULL, 0,
+	 "Show queue pairs too, as for a single PORT and, unless --watch is given, with --json"},
 	{0},
 };
 
@@ -177,56 +182,57 @@ static void print_json(const json_t *result)
 	putchar('\n');
 }
 
-static enum exit_code run_list(struct client *c, const struct options *o)
+/* Sends `req`, which it takes over, and prints the result: as JSON, or with `show`, if any. */
+static enum exit_code call_and_print(struct client *c, const struct options *o, json_t *req,
+				     void (*show)(const json_t *result, const struct options *o))
 {
 	enum exit_code code;
 	json_t *result;
 
-	code = client_call(c, request("port-list"), &result);
+	code = client_call(c, req, &result);
 	if (code != EXIT_OK)
 		return code;
 	if (o->json)
 		print_json(result);
-	else
-		show_ports(result, &stdout_sink);
+	else if (show)
+		show(result, o);
 	json_decref(result);
 	return EXIT_OK;
 }
 
+static void print_ports(const json_t *result, const struct options *o)
+{
+	show_ports(result, &stdout_sink);
+}
+
+static enum exit_code run_list(struct client *c, const struct options *o)
+{
+	return call_and_print(c, o, request("port-list"), print_ports);
+}
+
+static void print_socket(const json_t *result, const struct options *o)
+{
+	puts(json_string_value(json_object_get(result, "socket")) ?: "");
+}
+
 static enum exit_code run_add(struct client *c, const struct options *o)
 {
-	json_t *req = request("port-add"), *result;
-	enum exit_code code;
+	json_t *req = request("port-add");
 
 	set_text(req, "name", o->name);
 	set_text(req, "tenant", o->tenant);
 	set_text(req, "guid", o->guid);
 	set_text(req, "doorbells", o->doorbells);
-	code = client_call(c, req, &result);
-	if (code != EXIT_OK)
-		return code;
-	if (o->json)
-		print_json(result);
-	else
-		puts(json_string_value(json_object_get(result, "socket")) ?: "");
-	json_decref(result);
-	return EXIT_OK;
+	return call_and_print(c, o, req, print_socket);
 }
 
 static enum exit_code run_remove(struct client *c, const struct options *o)
 {
-	json_t *req = request("port-remove"), *result;
-	enum exit_code code;
+	json_t *req = request("port-remove");
 
 	set_text(req, "name", o->name);
 	json_object_set_new(req, "force", json_boolean(o->force));
-	code = client_call(c, req, &result);
-	if (code != EXIT_OK)
-		return code;
-	if (o->json)
-		print_json(result);
-	json_decref(result);
-	return EXIT_OK;
+	return call_and_print(c, o, req, NULL);
 }
 
 /* As a POSIX shell reads it back. */
@@ -263,6 +269,19 @@ static void print_arguments(const json_t *arguments)
 	putchar('\n');
 }
 
+/* The arguments are good, but a VM that is started with them now will not get its device. */
+static void warn_of_port(const json_t *result, const char *name)
+{
+	const char *state = json_string_value(json_object_get(result, "state"));
+
+	if (json_is_true(json_object_get(result, "connected")))
+		fprintf(stderr, "underpass: note: a VM is attached to port '%s' now\n", name);
+	else if (state && strcmp(state, "failed") == 0)
+		fprintf(stderr,
+			"underpass: note: port '%s' has failed; remove and add it before use\n",
+			name);
+}
+
 static enum exit_code run_qemu_args(struct client *c, const struct options *o)
 {
 	json_t *req = request("qemu-args"), *result;
@@ -278,36 +297,35 @@ static enum exit_code run_qemu_args(struct client *c, const struct options *o)
 		print_json(json_object_get(result, "arguments"));
 	else
 		print_arguments(json_object_get(result, "arguments"));
+	warn_of_port(result, o->name);
 	json_decref(result);
 	return EXIT_OK;
 }
 
+static void print_status(const json_t *result, const struct options *o)
+{
+	show_status(result, &stdout_sink);
+}
+
 static enum exit_code run_status(struct client *c, const struct options *o)
 {
-	enum exit_code code;
-	json_t *result;
+	return call_and_print(c, o, request("status"), print_status);
+}
 
-	code = client_call(c, request("status"), &result);
-	if (code != EXIT_OK)
-		return code;
-	if (o->json)
-		print_json(result);
-	else
-		show_status(result, &stdout_sink);
-	json_decref(result);
-	return EXIT_OK;
+static void print_stats(const json_t *result, const struct options *o)
+{
+	show_stats(result, o->qps || o->name, &stdout_sink);
 }
 
 static enum exit_code run_stats(struct client *c, const struct options *o)
 {
 	bool qps = o->qps || o->name;
-	json_t *req, *result;
-	enum exit_code code;
+	json_t *req;
 
 	if (o->watch > 0) {
 		const struct watch w = {.client = c,
 					.port = o->name,
-					.qps = qps || o->json,
+					.qps = qps,
 					.json = o->json,
 					.seconds = o->watch};
 
@@ -316,15 +334,7 @@ static enum exit_code run_stats(struct client *c, const struct options *o)
 	req = request("stats");
 	set_text(req, "port", o->name);
 	json_object_set_new(req, "qps", json_boolean(qps || o->json));
-	code = client_call(c, req, &result);
-	if (code != EXIT_OK)
-		return code;
-	if (o->json)
-		print_json(result);
-	else
-		show_stats(result, qps, &stdout_sink);
-	json_decref(result);
-	return EXIT_OK;
+	return call_and_print(c, o, req, print_stats);
 }
 
 #define COMMAND_ARGP(opts, args, text)                                                             \
@@ -335,7 +345,7 @@ static enum exit_code run_stats(struct client *c, const struct options *o)
 
 static const struct command commands[] = {
 	{"port", "list", false, run_list,
-	 COMMAND_ARGP(json_only, NULL, "List the ports of the daemon.")},
+	 COMMAND_ARGP(NULL, NULL, "List the ports of the daemon.")},
 	{"port", "add", true, run_add,
 	 COMMAND_ARGP(
 		 add_options, "NAME",
@@ -353,8 +363,7 @@ static const struct command commands[] = {
 		 "with the daemon, and -machine memory-backend), so give no -m of your own; "
 		 "with a memory backend of your own, which must have share=on, use "
 		 "--device-only. QEMU 10.1 or newer is needed.")},
-	{NULL, "status", false, run_status,
-	 COMMAND_ARGP(json_only, NULL, "Show how the daemon does.")},
+	{NULL, "status", false, run_status, COMMAND_ARGP(NULL, NULL, "Show how the daemon does.")},
 	{NULL, "stats", false, run_stats,
 	 COMMAND_ARGP(stats_options, "[PORT]",
 		      "Show what ports, their queue pairs and the workers have done.")},
@@ -407,7 +416,8 @@ static const struct argp top_argp = {
 	       "  qemu-args PORT       the QEMU arguments for a port\n"
 	       "  status               how the daemon does\n"
 	       "  stats [PORT]         counters; --watch shows rates\n\n"
-	       "Exit status: 0 done, 1 refused by the daemon, 2 wrong command line, 3 no daemon.",
+	       "Exit status: 0 done, 1 refused by the daemon, 2 wrong command line, 3 no answer "
+	       "from a daemon.",
 };
 
 /* The command that o->argv begins with; moves o->argv to its last word. */
@@ -451,18 +461,28 @@ static const char *default_dir(void)
 	return UP_RUNDIR_SYSTEM;
 }
 
+/* An option's value that may be left out is joined to it: "--watch 5" names a port. */
+static void explain_watch(const struct options *o)
+{
+	if (o->watch > 0 && o->name && strspn(o->name, "0123456789.") == strlen(o->name))
+		fprintf(stderr, "underpass: for an interval of %s seconds write --watch=%s\n",
+			o->name, o->name);
+}
+
 static enum exit_code run(const struct options *o)
 {
 	enum exit_code code;
 	struct client c;
 
-	code = client_open(&c, o->dir ? o->dir : default_dir());
+	code = client_open(&c, o->dir ? o->dir : default_dir(), o->wait);
 	if (code == EXIT_OK)
 		code = o->cmd->run(&c, o);
 	client_close(&c);
 	if (code != EXIT_OK)
 		fprintf(stderr, "underpass: %s\n", c.error);
-	else if (fflush(stdout) || ferror(stdout))
+	if (code == EXIT_REFUSED)
+		explain_watch(o);
+	else if (code == EXIT_OK && (fflush(stdout) || ferror(stdout)))
 		return EXIT_REFUSED;
 	return code;
 }

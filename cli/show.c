@@ -121,9 +121,9 @@ static void stats_qps(const json_t *port, const struct sink *to)
 
 static void stats_ports(const json_t *ports, const struct sink *to)
 {
-	static const char *const counts[] = {
-		"errors",	  "rnr",      "events",		"interrupts",
-		"doorbell_hints", "commands", "socket_messages"};
+	static const char *const counts[] = {"received", "errors",	   "rnr",
+					     "events",	 "interrupts",	   "doorbell_hints",
+					     "commands", "socket_messages"};
 	const json_t *p;
 	struct table t;
 	size_t i;

@@ -15,8 +15,12 @@
 
 const char *up_port_state(const struct up_port *port)
 {
-	if (up_daemon_port(port)->failed)
+	const struct up_daemon_port *p = up_daemon_port(port);
+
+	if (p->failed)
 		return "failed";
+	if (p->device->fatal)
+		return "error";
 	return port->active ? "active" : "down";
 }
 
@@ -153,9 +157,10 @@ static json_t *cmd_qemu_args(struct call *c)
 	port = find_port(c, name);
 	if (!port)
 		return NULL;
-	return json_pack("{s:o, s:s}", "arguments",
+	return json_pack("{s:o, s:s, s:s, s:b}", "arguments",
 			 up_qemu_args(up_daemon_port(port)->socket, device_only ? 0 : mib),
-			 "socket", up_daemon_port(port)->socket);
+			 "socket", up_daemon_port(port)->socket, "state", up_port_state(port),
+			 "connected", up_daemon_port_connected(port));
 }
 
 static uint64_t uptime_s(const struct up_daemon *d)

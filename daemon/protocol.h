@@ -15,11 +15,23 @@
  *   port-list                            {"ports": [PORT...]}
  *   port-add     name tenant? guid? doorbells?    PORT
  *   port-remove  name force?             {}
- *   qemu-args    port memory? device_only?        {"arguments": [TEXT...], "socket": PATH}
- *   status                               {"daemon", "pid", "dir", "uptime_s", "ports", ...}
- *   stats        port? qps?              {"ports": [...], "workers": [...]}
+ *   qemu-args    port memory? device_only?        {"arguments": [TEXT...], "socket": PATH,
+ *                                          "state", "connected"}
+ *   status                               STATUS
+ *   stats        port? qps?              {"ports": [COUNTS...], "workers": [WORKER...]}
  *
  *   PORT: {"name", "tenant", "lid", "guid", "gid", "state", "connected", "doorbells", "socket"}
+ *   STATUS: {"daemon": version, "pid", "dir", "uptime_s", "ports", "max_ports", "connected",
+ *     "active", "workers", "polling": {"spin_us", "idle_sleep_us", "deep_sleep_us"},
+ *     "quantum_bytes"}
+ *   COUNTS: {"name", "tenant", "lid", "gid", "state", "connected", the counters of underpass(1),
+ *     "qps": [{"qpn", "type", "state", "messages", "bytes", "received", "errors", "rnr"}...]}
+ *   WORKER: {"turns", "idle_sleeps", "busy_ns"}
+ *
+ * A port's state is "active", "down", "error" (the device waits for a reset by its driver), or
+ * "failed" (the port serves no VM until it is removed and added again). Counters are of 64 bits and
+ * only grow while the port exists, those of a queue pair while it exists. "qps": false leaves the
+ * queue pairs out, which may be many.
  *
  * Codes: bad-request, bad-version, unknown-command, no-port, exists, bad-name, busy, limit,
  * in-use, failed. After bad-request because of its length a client is disconnected.

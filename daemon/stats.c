@@ -86,9 +86,9 @@ static void add_port(struct up_text *out, const struct up_port *port)
 	up_text_printf(out,
 		       "\"socket_messages\":%" PRIu64 ",\"socket_bytes\":%" PRIu64
 		       ",\"socket_errors\":%" PRIu64 ",\"register_accesses\":%" PRIu64
-		       ",\"connections\":%" PRIu64 ",\"qps\":[",
+		       ",\"connections\":%" PRIu64 ",\"connections_refused\":%" PRIu64 ",\"qps\":[",
 		       v->messages_in + v->messages_out, v->bytes_in + v->bytes_out, v->errors,
-		       v->region_reads + v->region_writes, v->connections);
+		       v->region_reads + v->region_writes, v->connections, v->refused);
 }
 
 static const char *type_name(const struct up_qp *qp)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs what is missing for the given purposes (build, demo, check; all three by default). Asks nothing, uses sudo where it
-# is not root, and does nothing at all where nothing is missing.
+# Installs what is missing for the given purposes: build; vm (virtual machines, for the demo and the tests);
+# check (the other tests). All three by default. Asks nothing, uses sudo where it is not root, and does nothing
+# at all where nothing is missing. On a distribution that it does not know it prints the list, and is content.
 
 set -eu
 
@@ -19,21 +20,23 @@ build	libconfig-dev		libconfig-devel
 build	libncurses-dev		ncurses-devel
 build	uthash-dev		uthash-devel
 build	libcmocka-dev		libcmocka-devel
-demo	python3			python3
-demo	dpkg			dpkg
-demo	apt			apt
-demo	tar			tar
-demo	ca-certificates		ca-certificates
-demo	debian-archive-keyring	debian-keyring
-demo	debootstrap		debootstrap
-demo	xz-utils		xz
-demo	zstd			zstd
+vm	python3			python3
+vm	dpkg			dpkg
+vm	apt			apt
+vm	tar			tar
+vm	ca-certificates		ca-certificates
+vm	debian-archive-keyring	debian-keyring
+vm	debootstrap		debootstrap
+vm	xz-utils		xz
+vm	zstd			zstd
 check	clang			clang
 check	libclang-rt-dev|clang	compiler-rt
 check	clang-format		clang-tools-extra
 check	clang-tidy		-
 check	cppcheck		cppcheck
 check	git			git
+check	python3			python3
+check	mandoc			-
 check	-			libasan
 check	-			libubsan
 check	-			libtsan
@@ -83,6 +86,16 @@ choose() {
 	echo "${1%%|*}"
 }
 
+# For people who install by hand: what to look for, under another distribution's names.
+print_list() {
+	say "neither apt nor dnf is here, so nothing is installed. These are needed, under Debian's names:"
+	for purpose in "$@"; do
+		say "  $purpose: $(echo "$table" | awk -v p="$purpose" '$1 == p && $2 != "-" { print $2 }' | xargs)"
+	done
+}
+
+[ $# -gt 0 ] || set -- build vm check
+[ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m); only x86_64 is supported"
 column=2
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && [ -e /etc/debian_version ]; then
 	family=debian
@@ -90,15 +103,14 @@ elif command -v dnf >/dev/null; then
 	family=fedora
 	column=3
 else
-	die "neither apt nor dnf is here. Install by hand what the table in $0 names."
+	print_list "$@"
+	exit 0
 fi
-[ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m); only x86_64 is supported"
 
-[ $# -gt 0 ] || set -- build demo check
 wanted=''
 for purpose in "$@"; do
 	names=$(echo "$table" | awk -v p="$purpose" -v c=$column '$1 == p && $c != "-" { print $c }')
-	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, demo and check"
+	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, vm and check"
 	for package in $names; do
 		wanted="$wanted $(missing "$package")"
 	done

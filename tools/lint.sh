@@ -30,10 +30,15 @@ if command -v cppcheck >/dev/null; then
 else
 	report cppcheck skip "not installed"
 fi
+# clang-tidy counts suppressed warnings on standard error, which is of interest only when it fails.
 if command -v clang-tidy >/dev/null && [ -e "$build/compile_commands.json" ]; then
+	notes=$(mktemp)
 	printf '%s\n' "${units[@]}" | xargs -P 2 -n 8 clang-tidy --quiet \
-		--extra-arg=-Wno-ignored-optimization-argument -p "$build" 2>/dev/null
-	report clang-tidy $?
+		--extra-arg=-Wno-ignored-optimization-argument -p "$build" 2>"$notes"
+	status=$?
+	[ $status -eq 0 ] || tail -n 20 "$notes"
+	rm -f "$notes"
+	report clang-tidy $status
 else
 	report clang-tidy skip "not installed, or no build"
 fi

@@ -254,6 +254,32 @@ static void a_port_in_use_is_kept(void **state)
 	close(fd);
 }
 
+static void state_is(struct world *w, int fd, const char *expected)
+{
+	json_t *r = call(w, fd, CMD("port-list"));
+
+	assert_string_equal(text_of(json_array_get(json_object_get(r, "ports"), 0), "state"),
+			    expected);
+	json_decref(r);
+}
+
+static void a_port_tells_its_state(void **state)
+{
+	struct world *w = *state;
+	struct up_port *port = up_port_find(w->d.fabric, "vm1");
+	int fd = connect_to(w, UP_CONTROL_SOCKET);
+
+	state_is(w, fd, "down");
+	port->active = true;
+	state_is(w, fd, "active");
+	port->active = false;
+	up_daemon_port(port)->device->fatal = true;
+	state_is(w, fd, "error");
+	up_daemon_port(port)->failed = true;
+	state_is(w, fd, "failed");
+	close(fd);
+}
+
 static void qemu_arguments(void **state)
 {
 	struct world *w = *state;
@@ -585,6 +611,7 @@ int main(void)
 		TEST(ports_come_and_go),
 		TEST(ports_are_refused),
 		TEST(a_port_in_use_is_kept),
+		TEST(a_port_tells_its_state),
 		TEST(qemu_arguments),
 		TEST(memory_sizes),
 		TEST(status),

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a user meets first: the commands' options and exit codes, the example configuration, manual pages,
+documents, the systemd unit, and what an installation leaves. Usage: test_command.py TEST BUILD
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(sys.argv[2]).resolve()
+UNDERPASSD, UNDERPASS = BUILD / "daemon/underpassd", BUILD / "cli/underpass"
+SKIPPED = 77
+COMMANDS = ("port list", "port add", "port remove", "qemu-args", "status", "stats")
+WIDTH = 120
+
+
+def check(good, text):
+    if not good:
+        raise AssertionError(text)
+
+
+def run(*argv, status=0):
+    """Standard output of a command that must end with STATUS; in a failure's case its standard error."""
+    done = subprocess.run([str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    check(done.returncode == status, f"{argv}: status {done.returncode}, not {status}\n{done.stdout}{done.stderr}")
+    return done.stdout if status == 0 else done.stderr
+
+
+def need(tool):
+    if not shutil.which(tool):
+        print(f"skipped: {tool} is not installed")
+        sys.exit(SKIPPED)
+
+
+@contextlib.contextmanager
+def daemon(*options):
+    """A daemon in a directory of its own; yields the directory when it answers."""
+    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+        process = subprocess.Popen([UNDERPASSD, *options, "--dir", folder], stdin=subprocess.DEVNULL)
+        try:
+            run(UNDERPASS, "--dir", folder, "--wait=30", "status")
+            yield folder
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(30)
+        check(status == 0, f"underpassd ended with status {status}")
+
+
+def test_command():
+    with daemon("--port", "vm1") as folder:
+        base = (UNDERPASS, "--dir", folder)
+        for command in (("status",), ("port", "list"), ("stats",), ("qemu-args", "vm1")):
+            before = json.loads(run(*base, "--json", *command))
+            after = json.loads(run(UNDERPASS, *command, "--json", "--dir", folder))
+            check(type(before) is type(after), f"{command}: --json differs before and after the command")
+        check(run(*base, "port", "add", "vm2").strip() == f"{folder}/vm2.sock", "port add does not print the socket")
+        run(*base, "port", "add", "vm2", status=1)
+        run(*base, "port", "remove", "vm2")
+        run(*base, "qemu-args", "vm2", status=1)
+        check("--watch=5" in run(*base, "stats", "--watch", "5", status=1), "no hint after --watch 5")
+        for wrong in ((), ("nothing",), ("port",), ("port", "add"), ("status", "x"), ("stats", "--watch=0"), ("--wait=x", "status")):
+            run(*base, *wrong, status=2)
+    run(UNDERPASS, "--dir", "/nonexistent", "status", status=3)
+    run(UNDERPASSD, "vm1", status=2)
+    run(UNDERPASSD, "--workers", "0", status=2)
+
+
+def test_statistics():
+    """Every row of a table has a cell below each title."""
+    with daemon("--port", "vm1", "--port", "vm2", "--workers", "2") as folder:
+        for command in (("stats",), ("port", "list")):
+            lines = run(UNDERPASS, "--dir", folder, *command).split("\n\n")[0].splitlines()
+            rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+            check([row[0] for row in rows] == ["PORT", "vm1", "vm2"], f"{command}: {rows}")
+            check(len({len(row) for row in rows}) == 1, f"{command}: {rows}")
+        stats = json.loads(run(UNDERPASS, "--dir", folder, "--json", "stats"))
+        check(len(stats["workers"]) == 2, f"{stats['workers']}")
+        page = (ROOT / "man/underpass.1").read_text(encoding="utf-8")
+        other = {"name", "tenant", "lid", "gid", "state", "connected", "qps"}
+        described = set(re.findall(r"^\.It (\w+) Ta ", page, re.M))
+        check(described == set(stats["ports"][0]) - other, f"counters in underpass.1: {described}, of a port: {set(stats['ports'][0]) - other}")
+
+
+def test_example():
+    """Each setting of the example file, when it is no comment any more, is taken."""
+    text = (ROOT / "packaging/underpassd.conf").read_text(encoding="utf-8")
+    bare, count = re.subn(r"^# (?=\w+ = | |[})];)", "", text, flags=re.M)
+    check(count > 10, "the example's settings were not found")
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
+        file.write(bare)
+        file.flush()
+        with daemon("--config", file.name) as folder:
+            status = json.loads(run(UNDERPASS, "--dir", folder, "--json", "status"))
+            check(status["ports"] == 2, f"{status}")
+    with daemon() as folder:
+        plain = json.loads(run(UNDERPASS, "--dir", folder, "--json", "status"))
+    for same in ("workers", "polling", "quantum_bytes", "max_ports"):
+        check(status[same] == plain[same], f"{same}: the example has {status[same]}, the default is {plain[same]}")
+
+
+def help_options(*command):
+    text = run(*command, "--help")
+    return set(re.findall(r"^ +(?:-\w, +|)--([a-z-]+)", text, re.M)) - {"help", "usage", "version"}
+
+
+def page_options(text):
+    return set(re.findall(r"Fl Fl ([a-z-]+)", text)) - {"version"}
+
+
+def test_manual():
+    """The pages name the options that --help names, and no others."""
+    page = (ROOT / "man/underpassd.8.in").read_text(encoding="utf-8")
+    check(page_options(page) == help_options(UNDERPASSD), f"{page_options(page) ^ help_options(UNDERPASSD)}")
+    page = (ROOT / "man/underpass.1").read_text(encoding="utf-8")
+    options = set().union(help_options(UNDERPASS), *(help_options(UNDERPASS, *command.split()) for command in COMMANDS))
+    check(page_options(page) == options, f"{page_options(page) ^ options}")
+    settings = (ROOT / "daemon/config.c").read_text(encoding="utf-8")
+    page = (ROOT / "man/underpassd.conf.5.in").read_text(encoding="utf-8")
+    missing = [name for name in re.findall(r'^\t\t\{"(\w+)", read_', settings, re.M) if not re.search(rf"^\.It Cm .*\b{name}\b", page, re.M)]
+    check(not missing, f"not in underpassd.conf.5: {missing}")
+
+
+def test_mandoc():
+    need("mandoc")
+    pages = [ROOT / "man/underpass.1", *BUILD.glob("man/*.[58]")]
+    check(len(pages) == 3, f"{pages}")
+    for page in pages:
+        run("mandoc", "-Tlint", "-Wwarning", page)
+        check(not re.search(r"@\w+@", page.read_text(encoding="utf-8")), f"{page}: a path was not filled in")
+
+
+def test_service():
+    need("systemd-analyze")
+    with tempfile.TemporaryDirectory() as folder:
+        text = (BUILD / "packaging/underpassd.service").read_text(encoding="utf-8")
+        path = pathlib.Path(folder, "underpassd.service")
+        path.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={UNDERPASSD}", text, flags=re.M), encoding="utf-8")
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        about_it = [line for line in done.stdout.splitlines() if "underpassd" in line]
+        check(not about_it, "\n".join(about_it))
+
+
+def test_documents():
+    """Links lead somewhere, every document can be reached from the README, lines are not too long."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    linked = set()
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            path = (document.parent / target).resolve()
+            check(path.exists(), f"{document.name}: no {target}")
+            linked.add(path)
+        for number, line in enumerate(text.splitlines(), 1):
+            check(len(line) <= WIDTH or line.startswith("|"), f"{document.name}:{number}: longer than {WIDTH} columns")
+    lost = [document.name for document in documents if document not in linked and document.name != "README.md"]
+    check(not lost, f"no document links to {lost}")
+
+
+def test_install():
+    """Everything has its place; an edited configuration survives the next installation."""
+    with tempfile.TemporaryDirectory() as folder:
+        meson = os.environ.get("MESON", "meson")
+        for _ in range(2):
+            run(meson, "install", "-C", BUILD, "--no-rebuild", "--destdir", folder)
+            names = {path.name: path for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+            for name in ("underpassd", "underpass", "underpassd.conf", "underpassd.service", "underpass.1", "underpassd.8", "underpassd.conf.5"):
+                check(name in names, f"{name} is not installed")
+            conf = names["underpassd.conf"]
+            conf.write_text(conf.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
+        check(conf.read_text(encoding="utf-8").count("# mine") == 2, "the configuration was overwritten")
+        named = re.search(r"--config (\S+)", names["underpassd.service"].read_text(encoding="utf-8"))[1]
+        check(str(conf) == folder + named, f"the unit reads {named}, installed is {conf}")
+
+
+if __name__ == "__main__":
+    try:
+        globals()[f"test_{sys.argv[1]}"]()
+    except AssertionError as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
