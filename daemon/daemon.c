@@ -5,6 +5,7 @@
 #include "daemon/control.h"
 #include "daemon/rundir.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "subnet/subnet.h"
 
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 int up_fail(struct up_error *e, const char *code, const char *fmt, ...)
@@ -71,14 +71,6 @@ static int init_loop(struct up_daemon *d, struct up_error *e)
 	return 0;
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static int init_dir(struct up_daemon *d, struct up_error *e)
 {
 	char *named = NULL;
@@ -110,7 +102,8 @@ static int init_ports(struct up_daemon *d, struct up_error *e)
 
 int up_daemon_init(struct up_daemon *d, struct up_settings *settings, struct up_error *e)
 {
-	*d = (struct up_daemon){.settings = *settings, .dir_fd = -1, .started = now_us()};
+	*d = (struct up_daemon){
+		.settings = *settings, .dir_fd = -1, .started = up_clock_ns() / 1000};
 	up_settings_init(settings);
 	raise_file_limit();
 	if (init_dir(d, e) < 0 || init_loop(d, e) < 0)

@@ -15,7 +15,7 @@ report() { # NAME STATUS
 }
 
 mapfile -t sources < <(git ls-files '*.c' '*.h')
-mapfile -t units < <(git ls-files 'vrdma/*.c' 'daemon/*.c' 'cli/*.c')
+mapfile -t units < <(git ls-files 'vrdma/*.c' 'lib/*.c' 'daemon/*.c' 'cli/*.c')
 
 if command -v clang-format >/dev/null; then
 	clang-format --dry-run --Werror "${sources[@]}"
@@ -25,7 +25,7 @@ else
 fi
 if command -v cppcheck >/dev/null; then
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro -Ivrdma -j 2 "${units[@]}"
+		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro -Ivrdma -Ilib -Iinclude -j 2 "${units[@]}"
 	report cppcheck $?
 else
 	report cppcheck skip "not installed"

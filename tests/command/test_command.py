@@ -9,18 +9,20 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(sys.argv[2]).resolve()
 UNDERPASSD, UNDERPASS = BUILD / "daemon/underpassd", BUILD / "cli/underpass"
 SKIPPED = 77
 COMMANDS = ("port list", "port add", "port remove", "qemu-args", "status", "stats")
-WIDTH = 120
 
 
 def check(good, text):
@@ -42,9 +44,9 @@ def need(tool):
 
 
 @contextlib.contextmanager
-def daemon(*options):
+def daemon(*options, prefix="underpass-test-"):
     """A daemon in a directory of its own; yields the directory when it answers."""
-    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
         process = subprocess.Popen([UNDERPASSD, *options, "--dir", folder], stdin=subprocess.DEVNULL)
         try:
             run(UNDERPASS, "--dir", folder, "--wait=30", "status")
@@ -72,6 +74,20 @@ def test_command():
     run(UNDERPASS, "--dir", "/nonexistent", "status", status=3)
     run(UNDERPASSD, "vm1", status=2)
     run(UNDERPASSD, "--workers", "0", status=2)
+
+
+def test_qemu_args():
+    """A shell reads the arguments back as they are in JSON, and a port in use is told of."""
+    with daemon("--port", "vm1", prefix="it's a $HOME ") as folder:
+        base = (UNDERPASS, "--dir", folder, "qemu-args", "vm1")
+        check(shlex.split(run(*base)) == json.loads(run(*base, "--json")), "quoting")
+        with socket.socket(socket.AF_UNIX) as vm:
+            vm.connect(f"{folder}/vm1.sock")
+            deadline = time.monotonic() + 30
+            while '"connected": true' not in run(UNDERPASS, "--dir", folder, "--json", "port", "list"):
+                check(time.monotonic() < deadline, "the connection was not taken")
+            done = subprocess.run([*base], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+            check("is attached to port 'vm1'" in done.stderr, f"no note: {done.stderr}")
 
 
 def test_statistics():
@@ -150,7 +166,7 @@ def test_service():
 
 
 def test_documents():
-    """Links lead somewhere, every document can be reached from the README, lines are not too long."""
+    """Links lead somewhere, and every document is linked to."""
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
     linked = set()
     for document in documents:
@@ -159,8 +175,6 @@ def test_documents():
             path = (document.parent / target).resolve()
             check(path.exists(), f"{document.name}: no {target}")
             linked.add(path)
-        for number, line in enumerate(text.splitlines(), 1):
-            check(len(line) <= WIDTH or line.startswith("|"), f"{document.name}:{number}: longer than {WIDTH} columns")
     lost = [document.name for document in documents if document not in linked and document.name != "README.md"]
     check(not lost, f"no document links to {lost}")
 

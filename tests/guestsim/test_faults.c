@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -172,6 +173,34 @@ static void test_killed_sender(void **state)
 	gs_daemon_await_resources(&tl_daemon, fds, maps);
 }
 
+static unsigned commands_left;
+
+/* The process dies at about the time at which its last command is executed: SIGALRM. */
+static void die_at_last_command(struct gs_vm *vm, const void *in, uint32_t inlen, uint32_t outlen)
+{
+	const struct itimerval moment = {.it_value.tv_usec = 20};
+
+	if (!commands_left--)
+		setitimer(ITIMER_REAL, &moment, NULL);
+}
+
+static void die_coming_up(unsigned commands)
+{
+	const struct gs_vm_opts opts = {.no_bring_up = true};
+	struct gs_vm *vm;
+	struct gs_pd *pd;
+
+	commands_left = commands;
+	gs_fail_handler = NULL;
+	vm = gs_vm_open(gs_daemon_socket(&tl_daemon, 1), &opts);
+	vm->on_command = die_at_last_command;
+	gs_vm_bring_up(vm);
+	pd = gs_pd_create(vm);
+	gs_cq_create(vm, 1024);
+	gs_mr_register(pd, gs_ram_alloc(vm, TL_BUF, 2 << 20), TL_BUF, GS_ALL);
+	raise(SIGKILL);
+}
+
 /* Hanging up at every stage of coming up. */
 static void test_early_death(void **state)
 {
@@ -181,16 +210,8 @@ static void test_early_death(void **state)
 	for (unsigned round = 0; round < 60; round++) {
 		pid_t pid = fork();
 
-		if (!pid) {
-			struct side s = {0};
-
-			gs_fail_handler = NULL;
-			tl_side_open(&s, 1);
-			for (;;)
-				pause();
-		}
-		usleep(200 * round);
-		kill(pid, SIGKILL);
+		if (!pid)
+			die_coming_up(round);
 		waitpid(pid, NULL, 0);
 	}
 	by_check();

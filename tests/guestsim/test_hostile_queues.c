@@ -6,7 +6,6 @@
 #include "bystanders.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* ---- queues ---- */
 

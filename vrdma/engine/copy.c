@@ -282,6 +282,19 @@ static void copy_large(struct up_copy_history *h, uint8_t *dst, const uint8_t *s
 		copy_streaming(dst, src, n);
 }
 
+static inline void copy_overlapping(void *dst, const void *src, size_t n)
+{
+	memmove(dst, src, n);
+}
+
+static inline uint64_t load_last(const uint8_t *src)
+{
+	uint64_t last;
+
+	memcpy(&last, src, sizeof(last));
+	return last;
+}
+
 void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total)
 {
 	uint64_t last;
@@ -292,10 +305,10 @@ void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, ui
 	}
 	h->clock += n;
 	if ((uintptr_t)dst - (uintptr_t)src < n || (uintptr_t)src - (uintptr_t)dst < n) {
-		memmove(dst, src, n);
+		copy_overlapping(dst, src, n);
 		return;
 	}
-	memcpy(&last, (const uint8_t *)src + n - 8, 8);
+	last = load_last((const uint8_t *)src + n - 8);
 	if (total >= STREAM_TOTAL && n - 8 >= STREAM_MIN)
 		copy_large(h, dst, src, n - 8);
 	else

@@ -7,13 +7,11 @@
 
 #include "engine/exec.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define USEC 1000ull
-#define MSEC 1000000ull
 
 /* Copies shorter than this do not hide the fetching of a line. */
 #define PREFETCH_MIN 4096
@@ -62,7 +60,7 @@ static uint64_t ack_timeout_ns(uint8_t code)
 {
 	uint64_t ns = 4096ull << (code & 31);
 
-	return ns < MSEC ? MSEC : ns;
+	return ns < UP_MSEC ? UP_MSEC : ns;
 }
 
 static void forget_request(struct up_qp *qp)
@@ -165,7 +163,7 @@ static enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr
 	 * would allow, ever less so: it costs a few loads, and spares the guest the timer.
 	 */
 	step = (x->now - qp->wait_since) / 4;
-	step = step < 2 * USEC ? 2 * USEC : step > MSEC ? MSEC : step;
+	step = step < 2 * UP_USEC ? 2 * UP_USEC : step > UP_MSEC ? UP_MSEC : step;
 	qp->wait_next = x->now + step;
 	if (timer && qp->wait_until < qp->wait_next)
 		qp->wait_next = qp->wait_until;
@@ -474,7 +472,7 @@ static enum up_run run_error(struct up_exec *x, struct up_qp *qp, uint32_t *mess
 	if (before != *messages)
 		qp->wait_since = x->now;
 	step = (x->now - qp->wait_since) / 2;
-	step = step < 50 * USEC ? 50 * USEC : step > 10 * MSEC ? 10 * MSEC : step;
+	step = step < 50 * UP_USEC ? 50 * UP_USEC : step > 10 * UP_MSEC ? 10 * UP_MSEC : step;
 	qp->wait_next = x->now + step;
 	return UP_RUN_WAIT;
 }

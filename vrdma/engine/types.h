@@ -80,7 +80,6 @@ enum up_event {
 	UP_EV_SRQ_LIMIT,
 	UP_EV_SRQ_ERROR,
 	UP_EV_CQ_OVERRUN,
-	UP_EV_CQ_ACCESS,
 	UP_EV_QP_FATAL,	  /* a queue cannot be read, or a completion not be written */
 	UP_EV_QP_REQUEST, /* responder: invalid request */
 	UP_EV_QP_ACCESS,  /* responder: access violation */

@@ -85,8 +85,6 @@ unsigned up_mcast_deliver(struct up_hca *from, const struct up_av *av,
 int up_workers_create(struct up_fabric *f);
 /* Stops and frees them; no port is left. Allowed when up_workers_create() failed or never ran. */
 void up_workers_destroy(struct up_fabric *f);
-/* struct up_net_ops.clock. */
-uint64_t up_worker_clock(void);
 /* True on the thread of any worker. */
 bool up_on_worker(void);
 /* struct up_net_ops.forget. World stopped by the caller. */

@@ -10,6 +10,7 @@
 
 #include "fabric/worker_private.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -20,14 +21,9 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <time.h>
-
-#define USEC 1000ull
-#define MSEC 1000000ull
-#define SEC 1000000000ull
 
 /* How long a QP's doorbell record is read in every round after its last work. */
-#define HOT_NS (100 * USEC)
+#define HOT_NS (100 * UP_USEC)
 /* Of one port in one round: requests executed, and QPs looked at. */
 #define PORT_MESSAGES 64
 #define PORT_QPS 64
@@ -38,14 +34,6 @@
 #define POLL_EVERY 4
 
 static _Thread_local struct up_worker *self;
-
-uint64_t up_worker_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SEC + (uint64_t)ts.tv_nsec;
-}
 
 bool up_on_worker(void)
 {
@@ -245,7 +233,7 @@ static bool is_crowded(struct up_worker *w, uint64_t now)
 
 	if (w->load_fd < 0 || now < w->load_next)
 		return w->crowded;
-	w->load_next = now + 10 * MSEC;
+	w->load_next = now + 10 * UP_MSEC;
 	n = pread(w->load_fd, text, sizeof(text) - 1, 0);
 	if (n > 0) {
 		text[n] = '\0';
@@ -260,7 +248,7 @@ static bool is_crowded(struct up_worker *w, uint64_t now)
 
 static bool may_spin(struct up_worker *w, uint64_t now, uint64_t idle)
 {
-	return idle < w->fabric->cfg.spin_us * USEC && !is_crowded(w, now);
+	return idle < w->fabric->cfg.spin_us * UP_USEC && !is_crowded(w, now);
 }
 
 /*
@@ -271,15 +259,15 @@ static bool may_spin(struct up_worker *w, uint64_t now, uint64_t idle)
 static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 {
 	const struct up_fabric_config *cfg = &w->fabric->cfg;
-	uint64_t step = idle / 8, most = cfg->deep_sleep_us * USEC;
+	uint64_t step = idle / 8, most = cfg->deep_sleep_us * UP_USEC;
 
 	if (!w->listening)
-		return SEC;
-	if (idle < SEC)
+		return UP_SEC;
+	if (idle < UP_SEC)
 		most /= 4;
 	if (step > most)
 		step = most;
-	return step < cfg->idle_sleep_us * USEC ? cfg->idle_sleep_us * USEC : step;
+	return step < cfg->idle_sleep_us * UP_USEC ? cfg->idle_sleep_us * UP_USEC : step;
 }
 
 /*
@@ -288,7 +276,7 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
  */
 static void sleep_until(struct up_worker *w, uint64_t when)
 {
-	struct timespec ts = {.tv_sec = (time_t)(when / SEC), .tv_nsec = (long)(when % SEC)};
+	struct timespec ts = {.tv_sec = (time_t)(when / UP_SEC), .tv_nsec = (long)(when % UP_SEC)};
 
 	pthread_mutex_unlock(&w->turn);
 	atomic_store(&w->asleep, true);
@@ -311,7 +299,7 @@ static void ask_for_priority(const struct up_fabric_config *cfg)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime, deadline, period;
-	} attr = {.size = sizeof(attr), .nice = -(int32_t)cfg->priority, .runtime = 100 * USEC};
+	} attr = {.size = sizeof(attr), .nice = -(int32_t)cfg->priority, .runtime = 100 * UP_USEC};
 
 	if (syscall(SYS_sched_setattr, 0, &attr, 0)) {
 		attr.nice = 0;
@@ -323,7 +311,7 @@ static void *worker_main(void *arg)
 {
 	struct up_worker *w = arg;
 	const struct up_fabric_config *cfg = &w->fabric->cfg;
-	uint64_t now = up_worker_clock(), last_work = now;
+	uint64_t now = up_clock_ns(), last_work = now;
 
 	self = w;
 	/* The kernel's default slack of 50 us would double the shortest sleeps. */
@@ -335,16 +323,16 @@ static void *worker_main(void *arg)
 
 		if (round_once(w, now, &due)) {
 			last_work = now;
-			end = up_worker_clock();
+			end = up_clock_ns();
 			up_stat_add(&w->stats.busy_ns, end - now);
 			now = end;
 		} else if (may_spin(w, now, now - last_work) || due <= now) {
 			relax();
-			now = up_worker_clock();
+			now = up_clock_ns();
 		} else {
 			until = now + idle_time(w, now - last_work);
 			sleep_until(w, until < due ? until : due);
-			now = up_worker_clock();
+			now = up_clock_ns();
 		}
 		yield_turn(w);
 	}

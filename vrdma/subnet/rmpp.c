@@ -5,10 +5,11 @@
  */
 #include "subnet/manager.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
-#define MSEC 1000000ull
-#define ANSWER_TIME (500 * MSEC)
+#define ANSWER_TIME (500 * UP_MSEC)
 #define TRIES 5
 #define SESSIONS 32
 #define SESSIONS_OF_A_PORT 4
@@ -87,22 +88,12 @@ static unsigned sessions_of(const struct sn_manager *m, uint16_t lid, struct rmp
 	return n;
 }
 
-/*
- * A port that has too many loses its oldest: its receiver gave that up, or floods. When there are
- * too many in all, the port that has most does.
- */
-static void make_room(struct sn_manager *m, uint16_t lid)
+static struct rmpp_session *oldest_of_the_greediest(const struct sn_manager *m)
 {
 	struct rmpp_session *oldest = NULL, *victim = NULL;
 	struct up_list *pos, *tmp;
 	unsigned most = 0;
 
-	if (sessions_of(m, lid, &oldest) >= SESSIONS_OF_A_PORT) {
-		end_session(m, oldest);
-		return;
-	}
-	if (m->rmpp.count < SESSIONS)
-		return;
 	up_list_each (pos, tmp, &m->rmpp.sessions) {
 		struct rmpp_session *s = UP_CONTAINER_OF(pos, struct rmpp_session, in_manager);
 		unsigned n = sessions_of(m, s->to.lid, &oldest);
@@ -112,7 +103,24 @@ static void make_room(struct sn_manager *m, uint16_t lid)
 			victim = oldest;
 		}
 	}
-	end_session(m, victim);
+	return victim;
+}
+
+/*
+ * A port that has too many loses its oldest: its receiver gave that up, or floods. When there are
+ * too many in all, the port that has most does.
+ */
+static void make_room(struct sn_manager *m, uint16_t lid)
+{
+	struct rmpp_session *victim = NULL;
+
+	if (sessions_of(m, lid, &victim) < SESSIONS_OF_A_PORT) {
+		if (m->rmpp.count < SESSIONS)
+			return;
+		victim = oldest_of_the_greediest(m);
+	}
+	if (victim)
+		end_session(m, victim);
 }
 
 static struct rmpp_session *find(const struct sn_manager *m, const struct sn_peer *from,

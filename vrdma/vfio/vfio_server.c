@@ -5,6 +5,7 @@
  * One epoll descriptor holds the listening socket, the client's socket and an eventfd that
  * announces reasons to disconnect; it is all that the daemon's loop sees.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "vfio/vfio_internal.h"
 
@@ -17,7 +18,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -170,18 +170,10 @@ static void accept_clients(struct up_vfio_server *srv)
 	}
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 /* Some messages of the client, in order; the rest stays in the socket. */
 static int serve_messages(struct up_vfio_server *srv)
 {
-	uint64_t end = now_ns() + MAX_NS;
+	uint64_t end = up_clock_ns() + MAX_NS;
 	size_t budget = MAX_BYTES;
 	unsigned i;
 
@@ -194,7 +186,7 @@ static int serve_messages(struct up_vfio_server *srv)
 		up_vu_stream_next(srv);
 		if (ret < 0)
 			return ret;
-		if (srv->disconnect_why[0] || now_ns() > end)
+		if (srv->disconnect_why[0] || up_clock_ns() > end)
 			return 0;
 	}
 	return 0;

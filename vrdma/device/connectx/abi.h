@@ -77,7 +77,6 @@ enum {
 	CX_ISEG_INTERNAL_TIMER_H = 0x1000,
 	CX_ISEG_INTERNAL_TIMER_L = 0x1004,
 	CX_ISEG_HEALTH_COUNTER = 0x1010, /* 24 bits, must change while the device is well */
-	CX_ISEG_CLEAR_INT = 0x100c,
 
 	CX_CMDIF_REV = 5,
 	CX_FW_REV_MAJOR = 16,
@@ -106,16 +105,10 @@ enum {
 /* struct health_buffer: byte offsets; all zero is healthy */
 enum {
 	CX_HEALTH_BYTES = 64,
-	CX_HEALTH_ASSERT_VAR = 0x00, /* 6 words */
-	CX_HEALTH_ASSERT_EXIT_PTR = 0x20,
-	CX_HEALTH_ASSERT_CALLRA = 0x24,
-	CX_HEALTH_TIME = 0x2c,
 	CX_HEALTH_FW_VER = 0x30,
 	CX_HEALTH_HW_ID = 0x34,
 	CX_HEALTH_RFR_SEVERITY = 0x38, /* 8 bits: CX_HEALTH_RFR, then severity */
-	CX_HEALTH_IRISC_INDEX = 0x3c,
 	CX_HEALTH_SYND = 0x3d,
-	CX_HEALTH_EXT_SYND = 0x3e,
 	CX_HEALTH_RFR = 0x80,		   /* the firmware requests a reset */
 	CX_HEALTH_SYND_FW_INTERNAL = 0x01, /* MLX5_HEALTH_SYNDR_FW_ERR */
 };

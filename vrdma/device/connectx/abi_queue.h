@@ -129,15 +129,6 @@ struct cx_wqe_masked_atomic {
 } CX_PACKED;
 CX_SIZE(cx_wqe_masked_atomic, 32);
 
-/* The same in 4 bytes (extended atomics). Fetch and add: add and field boundary, then nothing. */
-struct cx_wqe_masked_atomic32 {
-	uint32_t swap_add;
-	uint32_t compare;
-	uint32_t swap_add_mask;
-	uint32_t compare_mask;
-} CX_PACKED;
-CX_SIZE(cx_wqe_masked_atomic32, 16);
-
 /*
  * struct mlx5_wqe_av, struct mlx5_av: the datagram segment. Without CX_AV_EXTENDED only the first
  * 16 bytes (struct mlx5_base_av) are there.

@@ -10,13 +10,13 @@
  */
 #include "device/connectx/cmd.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "device/connectx/abi_queue.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_IN (40u << 20) /* a page list of 5 M entries */
@@ -415,14 +415,6 @@ static void go_on(struct cx_exchange *x)
 	finish(x, delivery);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 /* Makes work_fd readable or not. */
 static void set_work(struct cx_device *dev, bool pending)
 {
@@ -448,14 +440,14 @@ static void next_slot(struct cx_device *dev)
 void cx_cmd_resume(struct cx_device *dev)
 {
 	struct cx_exchange *x = dev->exchange;
-	uint64_t end = now_ns() + BUDGET_NS;
+	uint64_t end = up_clock_ns() + BUDGET_NS;
 
 	while (x->busy || dev->pending_slots) {
 		if (!x->busy)
 			next_slot(dev);
 		if (x->busy)
 			go_on(x);
-		if (now_ns() > end)
+		if (up_clock_ns() > end)
 			break;
 	}
 	set_work(dev, x->busy || dev->pending_slots);

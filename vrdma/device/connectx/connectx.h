@@ -39,7 +39,7 @@
 #define CX_MSIX_VECTORS 64u
 #define CX_MSIX_TABLE 0x8000u
 #define CX_MSIX_PBA 0xc000u
-#define CX_MAX_EQ 128u
+#define CX_MAX_EQ 128u /* numbers: 1 << CX_LOG_MAX_EQ of them are handed out */
 
 /* A ring in guest memory, given as a page list. Ranges were checked when it was created. */
 struct cx_buf {
@@ -133,8 +133,6 @@ struct cx_qp {
 	bool fre;	      /* qpc.fre: a kernel's QP, whose requests may register pages */
 	uint8_t raw_ctx[232]; /* qpc as created and modified, for QUERY_QP */
 };
-
-struct cx_eq_slot;
 
 /* Doorbell words of one UAR page that QPs use. */
 struct cx_uar {

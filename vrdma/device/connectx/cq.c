@@ -34,47 +34,37 @@
 #include "device/connectx/connectx.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "device/connectx/abi_queue.h"
 
 #include <errno.h>
-#include <time.h>
-
-#define USEC 1000ull
-#define MSEC 1000000ull
-#define SEC 1000000000ull
 
 /* Time between looks: doubling between the first two, the third after a second without news. */
-#define LOOK_FIRST (2 * USEC)
-#define LOOK_LAST (1 * MSEC)
-#define LOOK_IDLE (10 * MSEC)
+#define LOOK_FIRST (2 * UP_USEC)
+#define LOOK_LAST (1 * UP_MSEC)
+#define LOOK_IDLE (10 * UP_MSEC)
 /* How long the first look at a guest that polls is put off, doubling. */
-#define POLLED_DELAY_MIN (1 * USEC)
-#define POLLED_DELAY_MAX (16 * USEC)
+#define POLLED_DELAY_MIN (1 * UP_USEC)
+#define POLLED_DELAY_MAX (16 * UP_USEC)
 /*
  * How long an event waits when the last one told of the same completions. A guest that arms before
  * it polls is about to take them (perftest does, and is out of step after an event too many); one
  * that sleeps on them all the same is woken.
  */
-#define TOLD_DELAY (10 * MSEC)
+#define TOLD_DELAY (10 * UP_MSEC)
 /* Looks in one round of each kind. */
 #define LOOKS_MAX 64
 /* Queues of the list that one round goes through for those to be looked at, and until the next. */
 #define SCAN_MAX 512
-#define SCAN_PAUSE (200 * USEC)
+#define SCAN_PAUSE (200 * UP_USEC)
 
 /* The worker's time at the start of its turn, for timestamps; see cx_cq_watch(). */
 static _Thread_local uint64_t turn_now;
 
 static uint64_t stamp(struct cx_cq *cq)
 {
-	uint64_t now = turn_now;
-	struct timespec ts;
+	uint64_t now = cx_clock_ticks(turn_now ? turn_now : up_clock_ns());
 
-	if (!now) {
-		clock_gettime(CLOCK_MONOTONIC, &ts);
-		now = (uint64_t)ts.tv_sec * SEC + (uint64_t)ts.tv_nsec;
-	}
-	now = cx_clock_ticks(now);
 	if (now > cq->last_stamp)
 		cq->last_stamp = now;
 	return cq->last_stamp;
@@ -365,7 +355,7 @@ static uint64_t event_time(const struct cx_cq *cq, uint32_t record)
 		return cq->first_pending + TOLD_DELAY;
 	if (cq->moderation_count && count >= cq->moderation_count)
 		return cq->first_pending;
-	return cq->first_pending + cq->moderation_us * USEC;
+	return cq->first_pending + cq->moderation_us * UP_USEC;
 }
 
 /*
@@ -409,7 +399,7 @@ static uint64_t next_look(struct cx_cq *cq, uint64_t now)
 {
 	uint64_t step = cq->watch_step * 2;
 
-	if (now - cq->watch_since > SEC)
+	if (now - cq->watch_since > UP_SEC)
 		step = LOOK_IDLE;
 	else if (step < LOOK_FIRST)
 		step = LOOK_FIRST;

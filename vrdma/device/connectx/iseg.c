@@ -4,18 +4,11 @@
  * most are constant. Control thread only.
  */
 #include "device/connectx/abi.h"
+
+#include "base/clock.h"
 #include "device/connectx/connectx.h"
 
 #include <errno.h>
-#include <time.h>
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
 
 static void put(struct cx_device *dev, uint32_t at, uint32_t value)
 {
@@ -45,7 +38,7 @@ static uint32_t cmdq_addr_low(const struct cx_device *dev)
 static void refresh(struct cx_device *dev)
 {
 	uint8_t *health = dev->iseg + CX_ISEG_HEALTH;
-	uint64_t now = now_ns(), clock = cx_clock_ticks(now);
+	uint64_t now = up_clock_ns(), clock = cx_clock_ticks(now);
 
 	put(dev, CX_ISEG_CMDQ_ADDR_H, (uint32_t)(dev->cmdq_gpa >> 32));
 	put(dev, CX_ISEG_CMDQ_ADDR_L_SZ, cmdq_addr_low(dev));

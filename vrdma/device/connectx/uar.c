@@ -9,6 +9,7 @@
 #include "device/connectx/connectx.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "device/connectx/abi_queue.h"
 
@@ -19,10 +20,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define USEC 1000ull
-
 /* Records swept in a round: one for each step of time since the last round, within bounds. */
-#define SWEEP_STEP (2 * USEC)
+#define SWEEP_STEP (2 * UP_USEC)
 #define SWEEP_MIN_BUSY 1u
 #define SWEEP_MIN_IDLE 4u
 #define SWEEP_MAX 64u

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The daemon's one clock: CLOCK_MONOTONIC in nanoseconds. */
+#ifndef UP_BASE_CLOCK_H
+#define UP_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define UP_USEC 1000ull
+#define UP_MSEC 1000000ull
+#define UP_SEC 1000000000ull
+
+static inline uint64_t up_clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UP_SEC + (uint64_t)ts.tv_nsec;
+}
+
+#endif
