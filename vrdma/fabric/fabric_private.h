@@ -87,6 +87,8 @@ int up_workers_create(struct up_fabric *f);
 void up_workers_destroy(struct up_fabric *f);
 /* True on the thread of any worker. */
 bool up_on_worker(void);
+/* struct up_net_ops.clock: the fuzzers, which have no workers, step a time of their own. */
+uint64_t up_worker_clock(void);
 /* struct up_net_ops.forget. World stopped by the caller. */
 void up_worker_forget(struct up_qp *qp);
 /* The worker polls port->hca from now on, or no longer. World stopped by the caller. */

@@ -5,8 +5,6 @@
  */
 #include "fabric/fabric_private.h"
 
-#include "base/clock.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -54,7 +52,7 @@ static const struct up_net_ops fabric_net = {
 	.multicast = up_mcast_deliver,
 	.kick = up_fabric_kick,
 	.forget = up_worker_forget,
-	.clock = up_clock_ns,
+	.clock = up_worker_clock,
 };
 
 struct up_fabric *up_fabric_create(const struct up_fabric_config *cfg)

@@ -40,6 +40,11 @@ bool up_on_worker(void)
 	return self;
 }
 
+uint64_t up_worker_clock(void)
+{
+	return up_clock_ns();
+}
+
 static void relax(void)
 {
 #if defined(__x86_64__)
