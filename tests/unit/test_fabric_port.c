@@ -191,6 +191,11 @@ static void routes_by_lid(void **state)
 	assert_null(to_lid(&ha, UP_LID_MULTICAST - 1));
 	assert_null(to_lid(&ha, UP_LID_MULTICAST));
 	assert_null(to_lid(&ha, UP_LID_PERMISSIVE));
+	up_port_set_active(a, false);
+	assert_null(to_lid(&ha, b->lid)); /* what is down sends nothing */
+	assert_null(to_lid(&hb, a->lid));
+	up_port_set_active(a, true);
+	assert_ptr_equal(to_lid(&ha, b->lid), &hb);
 	assert_ptr_equal(up_port_by_lid(a, b->lid), b);
 	assert_ptr_equal(up_port_by_gid(a, &b->gid), b);
 	assert_null(up_port_by_lid(c, b->lid));

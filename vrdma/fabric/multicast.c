@@ -156,7 +156,7 @@ unsigned up_mcast_deliver(struct up_hca *from, const struct up_av *av,
 	struct up_list *pos, *tmp;
 	unsigned n = 0;
 
-	if (!av->grh || !is_multicast(&av->dgid))
+	if (!src->pub.active || !av->grh || !is_multicast(&av->dgid))
 		return 0;
 	if (av->dlid < UP_LID_MULTICAST || av->dlid == UP_LID_PERMISSIVE)
 		return 0;

@@ -36,6 +36,9 @@ static struct up_hca *route(struct up_hca *from, const struct up_av *av)
 {
 	struct up_fabric_port *src = up_fabric_port(from->port), *dst;
 
+	/* 7.2: a port that is down sends nothing either. */
+	if (!src->pub.active)
+		return NULL;
 	dst = port_by_lid(src->pub.fabric, src->tenant, av->dlid);
 	if (av->grh) {
 		struct up_fabric_port *by_gid = port_by_gid(src->tenant, &av->dgid);
