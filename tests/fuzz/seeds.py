@@ -388,6 +388,57 @@ def wqes():
     }
 
 
+# fuzz_packet: RAW, PACKET, AM, SEND, RECV, RMA, PROGRESS, HONEST, DRAIN, PEEK, CANCEL, RENEW
+
+def packets():
+    raw, packet, am, send, recv, rma, progress, honest, drain, peek, cancel, renew = range(12)
+    answer, am_request, am_reply, eager, rendezvous, pull, write, write_large, read, read_large, atomic = range(1, 12)
+    first = u8(0)  # the victim's first open operation
+    any_op = u8(0x81) + u32(77)
+    writable, readable, write_key, read_key, cookie, direct = u8(0, 0), u8(1, 8), u8(2), u8(3), u8(4), u8(6, 0)
+    zero = u8(5, 0)
+    go = u8(progress, honest, progress)
+
+    def header(kind, op=any_op, aux=0, a=zero, b=zero, flags=0):
+        return u8(packet, kind, flags) + op + u32(aux) + a + b
+
+    def payload(data=b""):
+        return u8(len(data)) + data
+
+    def source(length, name=zero, address=zero, imm=0):
+        return u8(0x80 | imm) + u8(0) + u16(length) + name + address
+
+    return {
+        "honest": u8(0) + u8(am, 9, 4) + u8(am, 9, 0) + u8(send, 0) + u16(100) + u8(1) + u8(send, 2) + u16(20000) + u8(1) + go,
+        "direct": u8(1) + u8(send, 2) + u16(20000) + u8(1) + u8(rma, 0) + u16(19000) + u8(rma, 1) + u16(19000) + go,
+        "full": u8(2) + u8(am, 5, 4) * 8 + u8(send, 4) + u16(50) + u8(1) + u8(drain, progress) + go,
+        "am": u8(0) + header(am_request, aux=1, a=u8(5, 64)) + payload(b"hello") + go,
+        "reply": u8(0) + u8(am, 1, 4) + header(am_reply, first, 1) + payload(b"reply") + go,
+        "answers": u8(0) + u8(am, 1, 0) + header(answer, first, 13) + payload() + u8(send, 2) + u16(30) + u8(1)
+                   + header(answer, first) + payload() + u8(rma, 1) + u16(40) + header(answer, first) + payload(b"x" * 40) + go,
+        "eager": u8(0) + header(eager, a=u8(5, 1), flags=1) + payload(b"early") + u8(recv, 1) + u16(10)
+                 + u8(recv, 1) + u16(3) + header(eager, a=u8(5, 1)) + payload(b"late!") + go,
+        "unexpected": u8(0) + (header(eager, a=u8(5, 1)) + payload(b"y" * 100)) * 3 + go + u8(peek, 5) + u16(0)
+                      + u8(peek, 13) + u16(200) + go,
+        "rendezvous": u8(0) + u8(recv, 1) + u16(300) + header(rendezvous, a=u8(5, 1)) + source(300, u8(5, 3))
+                      + u8(progress) + header(answer, first) + payload(b"z" * 100) + go,
+        "direct_get": u8(1) + u8(recv, 1) + u16(19000) + header(rendezvous, a=u8(5, 1)) + source(19000, u8(5, 3), direct) + go,
+        "pull": u8(0) + u8(send, 0) + u16(20000) + u8(1) + header(pull, aux=100, a=cookie, b=u8(5, 50)) + payload() + go,
+        "write": u8(0) + header(write, a=writable, b=write_key) + payload(b"w" * 50) + header(write, a=readable, b=read_key)
+                 + payload(b"w" * 9) + header(write, a=writable, b=write_key, flags=1) + payload(b"i" * 20) + go,
+        "write_large": u8(0) + header(write_large, a=writable, b=write_key) + source(500, u8(5, 3)) + u8(progress)
+                       + header(answer, first) + payload(b"z" * 100) + go,
+        "read": u8(0) + header(read, aux=60, a=readable, b=read_key) + payload() + header(read, aux=16, a=u8(1, 15), b=read_key)
+                + payload() + go,
+        "read_large": u8(1) + header(read_large, a=writable, b=write_key) + source(600, u8(5, 3), direct) + go,
+        "atomic": u8(0) + header(atomic, aux=2 | 7 << 8 | 1 << 16, a=writable, b=write_key, flags=2) + payload(b"a" * 8)
+                  + header(atomic, aux=12 | 5 << 8 | 2 << 16, a=writable, b=write_key, flags=6) + payload(b"a" * 16) + go,
+        "raw": u8(0, raw) + u16(40) + struct.pack("<BBHIIIQQ", 1, 2, 0, 8, 0, 1, 0, 0) + b"8 bytes!" + u8(raw) + u16(7)
+               + b"rubbish" + go,
+        "removed": u8(0) + u8(recv, 9) + u16(50) + u8(am, 1, 4) + u8(renew, cancel) + u8(recv, 9) + u16(50) + u8(cancel) + go,
+    }
+
+
 if __name__ == "__main__":
     save("table", table())
     save("mad", mads())
@@ -395,3 +446,4 @@ if __name__ == "__main__":
     save("mr", mr())
     save("command", commands())
     save("wqe", wqes())
+    save("packet", packets())

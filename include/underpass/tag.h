@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tagged messages of any length. A receive takes the first message, in the order of sending, whose
+ * tag equals its own in every bit that `ignore` leaves, and that comes from the peer it names.
+ */
+#ifndef UNDERPASS_TAG_H
+#define UNDERPASS_TAG_H
+
+#include <underpass/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What came, or would. */
+struct up_tag_info {
+	up_peer from;
+	uint64_t tag;
+	size_t bytes; /* of the message */
+	uint64_t imm;
+	bool has_imm;
+};
+
+/* `info` is good during the call; with an error `info->bytes` may be 0. */
+typedef void up_tag_received(void *ctx, int status, const struct up_tag_info *info);
+
+/* A receive that was posted, for up_tag_cancel(). */
+struct up_tag_recv;
+
+/*
+ * Sends the pieces of `iov` (at most UP_IOV_MAX) as one message. They must stay as they are until
+ * `done`. Flags: UP_INJECT, UP_DELIVERED (matched and placed), UP_FENCE, UP_IMM.
+ * 0, -EAGAIN, -EINVAL, -EHOSTDOWN.
+ */
+int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
+		uint64_t imm, unsigned flags, up_done *done, void *ctx);
+
+/*
+ * Posts a receive into the pieces of `iov`; `from` may be UP_PEER_ANY. `*recv`, unless NULL, names
+ * it until `received` is called, and is set before that. A receive from a peer that goes ends with
+ * -EHOSTDOWN. 0, -EAGAIN, -EINVAL, -EHOSTDOWN.
+ */
+int up_tag_recv(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
+		const struct iovec *iov, size_t n, up_tag_received *received, void *ctx,
+		struct up_tag_recv **recv);
+
+/* Ends it with -ECANCELED, inside of this call. -ENOENT: it has a message already. */
+int up_tag_cancel(struct up_ep *ep, struct up_tag_recv *recv);
+
+/* A message that was taken out of the matching by up_tag_peek(). */
+struct up_tag_message;
+
+/*
+ * Looks for a message that has come and that such a receive would take. -ENOENT: none. With
+ * `claim` not NULL nobody else gets it any more: end it with one of the two functions below.
+ */
+int up_tag_peek(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
+		struct up_tag_info *info, struct up_tag_message **claim);
+/* Receives a claimed message. 0, -EAGAIN, -EINVAL. */
+int up_tag_recv_claimed(struct up_ep *ep, struct up_tag_message *claim, const struct iovec *iov,
+			size_t n, up_tag_received *received, void *ctx);
+/* Drops it; its sender's completion has success. */
+void up_tag_discard(struct up_ep *ep, struct up_tag_message *claim);
+
+#define UP_IOV_MAX 16
+
+/*
+ * Messages that no receive waits for are kept up to up_ep_attr.max_unexpected bytes in all. From
+ * there on such a message stays in its lane, with all that is behind it, and the senders get
+ * -EAGAIN until receives have made room. What this end waits for may be behind such a message, so
+ * two things go beyond: while an operation with the sender is open, as much again is taken and
+ * 1 MiB; and for a receive that is posted, what the lanes hold by then (1 MiB at most).
+ */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Atomics between endpoints: the initiator's side, and the target's. Arrays are split by packet. */
+#include "rma/rma.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE)
+
+/* What one call starts; operand and compare are NULL where the operation takes none. */
+struct atomic {
+	enum up_atomic_op op;
+	enum up_atomic_type type;
+	size_t count;
+	size_t size; /* of an element */
+	const uint8_t *operand;
+	const uint8_t *compare;
+	uint8_t *fetch;
+	uint64_t addr;
+	uint64_t key;
+	unsigned flags;
+	up_done *done;
+	void *ctx;
+};
+
+/* Bytes of payload of an element. */
+static size_t element(const struct atomic *c)
+{
+	return c->size * ((c->operand != NULL) + (c->compare != NULL));
+}
+
+/* How many elements one packet and its answer may have. */
+static size_t most_elements(const struct up_peer_state *peer, const struct atomic *c)
+{
+	size_t there = element(c) ? up_max_payload(peer) / element(c) : UP_ATOMIC_MAX_COUNT;
+	size_t back;
+
+	assert(c->size);
+	back = c->fetch ? up_max_answer(peer) / c->size : there;
+
+	return there < back ? there : back;
+}
+
+static bool fetched(struct up_rma_part *part, int *status, const struct up_packet *p,
+		    const void *payload)
+{
+	if (*status || !part->fetch)
+		return true;
+	if (p->bytes != part->len) {
+		up_core_link_down(part->op.peer->link, -EPROTO);
+		*status = -EPROTO;
+		return false;
+	}
+	memcpy(part->fetch, payload, part->len);
+	return true;
+}
+
+static void single_answered(struct up_op *op, int status, const struct up_packet *p,
+			    const void *payload)
+{
+	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
+
+	fetched(part, &status, p, payload);
+	up_rma_part_end(part, status);
+}
+
+static void part_answered(struct up_op *op, int status, const struct up_packet *p,
+			  const void *payload)
+{
+	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
+	struct up_rma_op *w = part->whole;
+
+	fetched(part, &status, p, payload);
+	up_rma_part_free(w->peer, part);
+	up_rma_op_advance(w, status);
+}
+
+/* `count` elements from number `from` on. */
+static int send(struct up_peer_state *peer, struct up_rma_part *part, const struct atomic *c,
+		size_t from, size_t count)
+{
+	size_t bytes = count * c->size;
+	struct up_packet p = {.type = UP_PKT_ATOMIC,
+			      .flags = (uint16_t)((c->fetch ? UP_PKT_F_FETCH : 0) |
+						  (c->compare ? UP_PKT_F_COMPARE : 0)),
+			      .aux = (uint32_t)c->op | (uint32_t)c->type << 8 |
+				     (uint32_t)count << 16,
+			      .a = c->addr + from * c->size,
+			      .b = c->key};
+	uint8_t *to = up_send_reserve(peer, &part->op, count * element(c),
+				      c->fetch ? (ptrdiff_t)bytes : 0);
+	uint8_t *at = to;
+
+	if (!to)
+		return -EAGAIN;
+	part->len = bytes;
+	part->fetch = c->fetch ? c->fetch + from * c->size : NULL;
+	if (c->operand) {
+		memcpy(at, c->operand + from * c->size, bytes);
+		at += bytes;
+	}
+	if (c->compare)
+		memcpy(at, c->compare + from * c->size, bytes);
+	up_send_commit(peer, &part->op, &p, count * element(c));
+	return 0;
+}
+
+/* ---- one packet ---- */
+
+static int atomic_one(struct up_peer_state *peer, const struct atomic *c)
+{
+	struct up_rma_part *part = up_rma_part_create(peer, NULL, single_answered);
+
+	if (!part)
+		return -EAGAIN;
+	part->done = c->done;
+	part->ctx = c->ctx;
+	part->flags = c->flags;
+	if (send(peer, part, c, 0, c->count)) {
+		up_rma_part_free(peer, part);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+/* ---- several, or later ---- */
+
+bool up_rma_drive_atomic(struct up_rma_op *w)
+{
+	struct atomic *c = w->copy;
+	size_t most = most_elements(w->peer, c);
+
+	while (!w->status && w->sent < c->count) {
+		size_t n = c->count - w->sent < most ? c->count - w->sent : most;
+		struct up_rma_part *part;
+
+		if (w->peer->rma->large)
+			return false;
+		part = up_rma_part_create(w->peer, w, part_answered);
+		if (!part)
+			return false;
+		if (send(w->peer, part, c, w->sent, n)) {
+			up_rma_part_free(w->peer, part);
+			return false;
+		}
+		w->out++;
+		w->sent += n;
+	}
+	return true;
+}
+
+/* Of its own, with the operands behind it. */
+static struct atomic *copy(const struct atomic *c)
+{
+	size_t bytes = c->count * c->size;
+	struct atomic *own = malloc(sizeof(*own) + 2 * bytes);
+	uint8_t *data;
+
+	if (!own)
+		return NULL;
+	*own = *c;
+	data = (uint8_t *)(own + 1);
+	if (c->operand)
+		own->operand = memcpy(data, c->operand, bytes);
+	if (c->compare)
+		own->compare = memcpy(data + bytes, c->compare, bytes);
+	return own;
+}
+
+static int atomic_many(struct up_peer_state *peer, const struct atomic *c)
+{
+	struct up_rma_op *w;
+
+	w = up_rma_op_create(peer, up_rma_drive_atomic, c->flags, c->done, c->ctx);
+	if (!w)
+		return -EAGAIN;
+	w->bytes = c->count * c->size;
+	w->copy = copy(c);
+	if (!w->copy) {
+		up_rma_op_discard(w);
+		return -EAGAIN;
+	}
+	return up_rma_op_start(w);
+}
+
+static int start(struct up_ep *ep, up_peer to, const struct atomic *c)
+{
+	struct up_peer_state *peer;
+	int ret = 0;
+
+	peer = up_peer_get(ep, to, &ret);
+	if (!peer)
+		return ret;
+	if (up_peer_stuck(peer))
+		return -EAGAIN;
+	if (c->count <= most_elements(peer, c) && up_rma_writes_clear(peer) &&
+	    (!(c->flags & UP_FENCE) || up_peer_quiet(peer)))
+		return atomic_one(peer, c);
+	return atomic_many(peer, c);
+}
+
+int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_atomic_type type,
+		  size_t count, const void *operand, const void *compare, void *fetch,
+		  uint64_t addr, uint64_t key, unsigned flags, up_done *done, void *ctx)
+{
+	struct atomic c = {
+		.op = op,
+		.type = type,
+		.count = count,
+		.fetch = fetch,
+		.addr = addr,
+		.key = key,
+		.flags = flags,
+		.done = done,
+		.ctx = ctx,
+	};
+	int ret;
+
+	if (!up_atomic_valid(op, type, fetch != NULL) || !count || count > UP_ATOMIC_MAX_COUNT ||
+	    flags & ~FLAGS || (flags & UP_INJECT && fetch))
+		return -EINVAL;
+	c.size = up_atomic_size(type);
+	c.operand = up_atomic_has_operand(op) ? operand : NULL;
+	c.compare = up_atomic_has_compare(op) ? compare : NULL;
+	if ((up_atomic_has_operand(op) && !operand) || (up_atomic_has_compare(op) && !compare))
+		return -EINVAL;
+	up_ep_lock(ep);
+	ret = start(ep, peer, &c);
+	up_ep_unlock(ep);
+	return ret;
+}
+
+/* ---- the target ---- */
+
+static int apply(struct up_ep *ep, struct up_peer_state *from, const struct up_packet *p,
+		 const uint8_t *payload)
+{
+	enum up_atomic_op op = p->aux & 0xff;
+	enum up_atomic_type type = p->aux >> 8 & 0xff;
+	size_t count = p->aux >> 16, bytes = count * up_atomic_size(type);
+	bool operand = up_atomic_has_operand(op), compare = up_atomic_has_compare(op);
+	bool fetch = p->flags & UP_PKT_F_FETCH;
+	struct up_rma_grant g;
+	void *old = NULL;
+	int error;
+
+	error = up_rma_grant(ep, &g, p->b, p->a, bytes, UP_RMA_ATOMIC);
+	if (error)
+		return error;
+	if ((uintptr_t)g.memory % up_atomic_size(type)) {
+		up_rma_grant_end(&g);
+		return -EINVAL;
+	}
+	if (fetch) {
+		old = up_answer_reserve(from, bytes);
+		if (!old) {
+			up_rma_grant_end(&g);
+			return -EPROTO;
+		}
+	}
+	up_atomic_apply(op, type, g.memory, count, operand ? payload : NULL,
+			compare ? payload + bytes : NULL, old);
+	up_rma_grant_end(&g);
+	if (fetch)
+		up_answer_commit(from, p->op, 0, bytes);
+	else
+		up_send_answer(from, p->op, 0, NULL, 0);
+	return 0;
+}
+
+bool up_rma_atomic_packet(struct up_ep *ep, struct up_peer_state *from, const struct up_packet *p,
+			  const void *payload)
+{
+	enum up_atomic_op op = p->aux & 0xff;
+	enum up_atomic_type type = p->aux >> 8 & 0xff;
+	size_t count = p->aux >> 16;
+	bool fetch = p->flags & UP_PKT_F_FETCH;
+	size_t arrays = up_atomic_has_operand(op) + up_atomic_has_compare(op);
+	int error = 0;
+
+	if (!up_atomic_valid(op, type, fetch) || !count || count > UP_ATOMIC_MAX_COUNT ||
+	    p->bytes != count * up_atomic_size(type) * arrays || (fetch && !p->op) ||
+	    !(p->flags & UP_PKT_F_COMPARE) != !up_atomic_has_compare(op))
+		error = -EPROTO;
+	if (!error)
+		error = apply(ep, from, p, payload);
+	if (error == -EPROTO)
+		up_core_link_down(from->link, -EPROTO);
+	else if (error)
+		up_send_answer(from, p->op, error, NULL, 0);
+	return true;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Write progress: the initiator's side of writes, and the target's of small ones. */
+#include "rma/rma.h"
+
+#include <endian.h>
+#include <string.h>
+
+#define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM)
+
+/* In `aux`: more of a write with immediate data follows. */
+#define MORE 1u
+
+static size_t imm_bytes(unsigned flags)
+{
+	return flags & UP_IMM ? sizeof(uint64_t) : 0;
+}
+
+static bool is_small(const struct up_peer_state *peer, size_t bytes)
+{
+	return bytes + sizeof(uint64_t) <= up_max_payload(peer) &&
+	       !up_bulk_direct(peer, bytes, false);
+}
+
+/* Room for the packet, with the immediate data in its place. NULL: none. */
+static uint8_t *reserve(struct up_peer_state *peer, struct up_rma_part *part, struct up_packet *p,
+			size_t bytes, unsigned flags, uint64_t imm)
+{
+	size_t before = imm_bytes(flags);
+	uint8_t *to = up_send_reserve(peer, &part->op, before + bytes, 0);
+
+	if (to && before) {
+		imm = htole64(imm);
+		memcpy(to, &imm, sizeof(imm));
+		p->flags |= UP_PKT_F_IMM;
+		to += before;
+	}
+	return to;
+}
+
+static void part_answered(struct up_op *op, int status, const struct up_packet *p,
+			  const void *payload)
+{
+	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
+	struct up_rma_op *w = part->whole;
+
+	if (part->source.cookie)
+		w->peer->rma->large--;
+	up_rma_part_free(w->peer, part);
+	up_rma_op_advance(w, status);
+}
+
+static void single_answered(struct up_op *op, int status, const struct up_packet *p,
+			    const void *payload)
+{
+	up_rma_part_end(UP_CONTAINER_OF(op, struct up_rma_part, op), status);
+}
+
+/* ---- several packets ---- */
+
+static bool send_small(struct up_rma_op *w, struct up_rma_part *part, const struct up_rma_iov *r,
+		       unsigned flags, uint32_t aux)
+{
+	struct up_packet p = {.type = UP_PKT_WRITE, .aux = aux, .a = r->addr, .b = r->key};
+	uint8_t *to = reserve(w->peer, part, &p, r->len, flags, w->imm);
+
+	if (!to)
+		return false;
+	up_iov_read(to, w->local, w->nlocal, w->sent, r->len);
+	up_send_commit(w->peer, &part->op, &p, imm_bytes(flags) + r->len);
+	return true;
+}
+
+static bool send_large(struct up_rma_op *w, struct up_rma_part *part, const struct up_rma_iov *r,
+		       unsigned flags, uint32_t aux)
+{
+	struct up_packet p = {.type = UP_PKT_WRITE_LARGE, .aux = aux, .a = r->addr, .b = r->key};
+	size_t n = up_iov_slice(part->iov, w->local, w->nlocal, w->sent, r->len);
+	uint8_t *to;
+
+	if (!up_answer_lasting(w->peer))
+		return false;
+	part->source =
+		(struct up_bulk_source){.peer = w->peer, .iov = part->iov, .n = n, .bytes = r->len};
+	if (up_bulk_offer(w->peer->ep, &part->source))
+		return false;
+	to = reserve(w->peer, part, &p, sizeof(struct up_pkt_source), flags, w->imm);
+	if (!to)
+		return false;
+	up_bulk_describe(to, &part->source);
+	up_send_commit(w->peer, &part->op, &p, imm_bytes(flags) + sizeof(struct up_pkt_source));
+	w->peer->rma->large++;
+	return true;
+}
+
+/* The next remote piece; of a write without data there is an empty one. */
+static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
+{
+	bool last = w->sent + r->len == w->bytes;
+	unsigned flags = last ? w->flags : w->flags & ~(unsigned)UP_IMM;
+	uint32_t aux = w->flags & UP_IMM && !last ? MORE : 0;
+	bool small = is_small(w->peer, r->len);
+	struct up_rma_part *part;
+
+	if (small && w->peer->rma->large)
+		return false;
+	/* The immediate data tells of a whole write, so it waits for the answers of the rest. */
+	if (last && w->flags & UP_IMM && w->out)
+		return false;
+	part = up_rma_part_create(w->peer, w, part_answered);
+	if (!part)
+		return false;
+	if (!(small ? send_small : send_large)(w, part, r, flags, aux)) {
+		up_rma_part_free(w->peer, part);
+		return false;
+	}
+	w->out++;
+	w->sent += r->len;
+	w->all_sent = last;
+	return true;
+}
+
+bool up_rma_drive_write(struct up_rma_op *w)
+{
+	static const struct up_rma_iov nothing;
+
+	while (!w->status && !w->all_sent) {
+		while (w->piece < w->nremote && !w->remote[w->piece].len)
+			w->piece++;
+		if (!send_piece(w, w->piece < w->nremote ? &w->remote[w->piece] : &nothing))
+			return false;
+		w->piece++;
+	}
+	return true;
+}
+
+static int copy_injected(struct up_rma_op *w)
+{
+	w->copy = malloc(w->bytes ? w->bytes : 1);
+	if (!w->copy)
+		return -EAGAIN;
+	up_iov_read(w->copy, w->local, w->nlocal, 0, w->bytes);
+	w->local[0] = (struct iovec){.iov_base = w->copy, .iov_len = w->bytes};
+	w->nlocal = 1;
+	return 0;
+}
+
+/* What one call starts. */
+struct write {
+	const struct iovec *local;
+	size_t nlocal;
+	const struct up_rma_iov *remote;
+	size_t nremote;
+	size_t bytes;
+	uint64_t imm;
+	unsigned flags;
+	up_done *done;
+	void *ctx;
+};
+
+static int write_many(struct up_peer_state *peer, const struct write *c)
+{
+	struct up_rma_op *w;
+
+	w = up_rma_op_create(peer, up_rma_drive_write, c->flags, c->done, c->ctx);
+	if (!w)
+		return -EAGAIN;
+	w->imm = c->imm;
+	w->bytes = c->bytes;
+	w->nlocal = c->nlocal;
+	w->nremote = c->nremote;
+	if (c->nlocal)
+		memcpy(w->local, c->local, c->nlocal * sizeof(*c->local));
+	if (c->nremote)
+		memcpy(w->remote, c->remote, c->nremote * sizeof(*c->remote));
+	if (c->flags & UP_INJECT && copy_injected(w)) {
+		up_rma_op_discard(w);
+		return -EAGAIN;
+	}
+	return up_rma_op_start(w);
+}
+
+static int write_one(struct up_peer_state *peer, const struct write *c)
+{
+	struct up_packet p = {.type = UP_PKT_WRITE, .a = c->remote[0].addr, .b = c->remote[0].key};
+	struct up_rma_part *part = up_rma_part_create(peer, NULL, single_answered);
+	uint8_t *to;
+
+	if (!part)
+		return -EAGAIN;
+	to = reserve(peer, part, &p, c->bytes, c->flags, c->imm);
+	if (!to) {
+		up_rma_part_free(peer, part);
+		return -EAGAIN;
+	}
+	part->done = c->done;
+	part->ctx = c->ctx;
+	part->len = c->bytes;
+	part->flags = c->flags;
+	if (__builtin_expect(c->nlocal != 1, 0))
+		up_iov_read(to, c->local, c->nlocal, 0, c->bytes);
+	else if (c->bytes)
+		memcpy(to, c->local[0].iov_base, c->bytes);
+	up_send_commit(peer, &part->op, &p, imm_bytes(c->flags) + c->bytes);
+	return 0;
+}
+
+static int start(struct up_ep *ep, up_peer to, const struct write *c)
+{
+	struct up_peer_state *peer;
+	int ret = 0;
+
+	peer = up_peer_get(ep, to, &ret);
+	if (!peer)
+		return ret;
+	if (up_peer_stuck(peer))
+		return -EAGAIN;
+	if (c->nremote == 1 && is_small(peer, c->bytes) && up_rma_writes_clear(peer) &&
+	    (!(c->flags & UP_FENCE) || up_peer_quiet(peer)))
+		return write_one(peer, c);
+	return write_many(peer, c);
+}
+
+int up_rma_write(struct up_ep *ep, up_peer peer, const struct iovec *local, size_t nlocal,
+		 const struct up_rma_iov *remote, size_t nremote, uint64_t imm, unsigned flags,
+		 up_done *done, void *ctx)
+{
+	struct write c = {local, nlocal, remote, nremote, 0, imm, flags, done, ctx};
+	int ret;
+
+	if (flags & ~FLAGS || !up_rma_valid(local, nlocal, remote, nremote, &c.bytes) ||
+	    (flags & UP_INJECT && c.bytes > UP_INJECT_MAX))
+		return -EINVAL;
+	up_ep_lock(ep);
+	ret = start(ep, peer, &c);
+	up_ep_unlock(ep);
+	return ret;
+}
+
+/* ---- the target ---- */
+
+void up_rma_written(struct up_peer_state *from, size_t bytes, bool more, bool has_imm, uint64_t imm)
+{
+	struct up_rma_state *rma = from->ep->rma;
+	struct up_rma_peer *rp = from->rma;
+
+	if (more && up_rma_peer(from)) {
+		from->rma->partial += bytes;
+		return;
+	}
+	if (!has_imm)
+		return;
+	if (rp) {
+		bytes += rp->partial;
+		rp->partial = 0;
+	}
+	if (rma->notify)
+		rma->notify(rma->notify_ctx, from->id, imm, bytes);
+}
+
+bool up_rma_write_packet(struct up_ep *ep, struct up_peer_state *from, const struct up_packet *p,
+			 const void *payload)
+{
+	bool has_imm = p->flags & UP_PKT_F_IMM;
+	size_t before = has_imm ? sizeof(uint64_t) : 0;
+	struct up_rma_grant g;
+	uint64_t imm = 0;
+	size_t bytes;
+	int error = 0;
+
+	if (p->bytes < before) {
+		up_core_link_down(from->link, -EPROTO);
+		return true;
+	}
+	bytes = p->bytes - before;
+	if (before) {
+		memcpy(&imm, payload, sizeof(imm));
+		imm = le64toh(imm);
+	}
+	/* Without data no memory is used, so none is looked for. */
+	if (bytes) {
+		error = up_rma_grant(ep, &g, p->b, p->a, bytes, UP_RMA_WRITE);
+		if (!error) {
+			memcpy(g.memory, (const uint8_t *)payload + before, bytes);
+			up_rma_grant_end(&g);
+		}
+	}
+	up_send_answer(from, p->op, error, NULL, 0);
+	if (!error && (has_imm || p->aux & MORE))
+		up_rma_written(from, bytes, p->aux & MORE, has_imm, imm);
+	return true;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Sending: eager, in one packet, or by rendezvous, where the receiver moves the data. */
+#include "tag/tag.h"
+
+#include <string.h>
+
+#define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM)
+
+/* A message that could not be sent and forgotten at once. */
+struct send {
+	struct up_op op;
+	struct up_ep *ep;
+	struct up_peer_state *peer;
+	uint64_t tag;
+	uint64_t imm;
+	unsigned flags;
+	up_done *done;
+	void *ctx;
+	void *copy; /* of what was injected; or NULL */
+	struct up_bulk_source source;
+	struct iovec iov[UP_IOV_MAX];
+};
+
+size_t up_tag_send_size(void)
+{
+	return sizeof(struct send);
+}
+
+static bool is_eager(const struct up_peer_state *peer, size_t bytes)
+{
+	return bytes <= up_max_payload(peer) && !up_bulk_direct(peer, bytes, false);
+}
+
+/* One packet; with an operation where an answer is wanted. */
+static int send_eager(struct up_peer_state *peer, struct up_op *op, uint64_t tag,
+		      const struct iovec *iov, size_t n, size_t bytes, uint64_t imm, unsigned flags)
+{
+	struct up_packet p = {.type = UP_PKT_TAG_EAGER, .a = tag};
+	void *to = up_send_reserve(peer, op, bytes, op ? 0 : -1);
+
+	if (!to)
+		return -EAGAIN;
+	if (flags & UP_IMM) {
+		p.flags = UP_PKT_F_IMM;
+		p.b = imm;
+	}
+	if (__builtin_expect(n != 1, 0))
+		up_iov_read(to, iov, n, 0, bytes);
+	else if (bytes)
+		memcpy(to, iov[0].iov_base, bytes);
+	up_send_commit(peer, op, &p, bytes);
+	return 0;
+}
+
+static void end(struct send *s, int status)
+{
+	struct up_ep *ep = s->ep;
+	up_done *done = s->done;
+	void *ctx = s->ctx;
+	size_t bytes = s->source.bytes;
+	bool tell = done && (status || !(s->flags & UP_INJECT));
+
+	up_bulk_withdraw(ep, &s->source);
+	free(s->copy);
+	up_pool_put(&ep->tag->send_pool, s);
+	if (tell)
+		done(ctx, status, status ? 0 : bytes);
+}
+
+static void answered(struct up_op *op, int status, const struct up_packet *p, const void *payload)
+{
+	end(UP_CONTAINER_OF(op, struct send, op), status);
+}
+
+static int send_rendezvous(struct send *s)
+{
+	struct up_packet p = {.type = UP_PKT_TAG_RENDEZVOUS, .a = s->tag};
+	void *to;
+
+	if (!s->source.cookie && up_bulk_offer(s->ep, &s->source))
+		return -EAGAIN;
+	to = up_send_reserve(s->peer, &s->op, sizeof(struct up_pkt_source), 0);
+	if (!to)
+		return -EAGAIN;
+	up_bulk_describe(to, &s->source);
+	if (s->flags & UP_IMM) {
+		p.flags = UP_PKT_F_IMM;
+		p.b = s->imm;
+	}
+	up_send_commit(s->peer, &s->op, &p, sizeof(struct up_pkt_source));
+	return 0;
+}
+
+/* 0: sent, and perhaps ended; or -EAGAIN. */
+static int start(struct send *s)
+{
+	bool answer = s->flags & UP_DELIVERED, eager;
+	int ret;
+
+	if (s->flags & UP_FENCE && !up_peer_quiet(s->peer))
+		return -EAGAIN;
+	eager = is_eager(s->peer, s->source.bytes);
+	if ((answer || !eager) && !up_answer_lasting(s->peer))
+		return -EAGAIN;
+	if (!eager)
+		return send_rendezvous(s);
+	ret = send_eager(s->peer, answer ? &s->op : NULL, s->tag, s->source.iov, s->source.n,
+			 s->source.bytes, s->imm, s->flags);
+	if (!ret && !answer)
+		end(s, 0);
+	return ret;
+}
+
+static int resume(struct up_op *op)
+{
+	return start(UP_CONTAINER_OF(op, struct send, op));
+}
+
+/* The memory of the pieces is the operation's own from here on. */
+static int copy_injected(struct send *s)
+{
+	s->copy = malloc(s->source.bytes ? s->source.bytes : 1);
+	if (!s->copy)
+		return -EAGAIN;
+	up_iov_read(s->copy, s->iov, s->source.n, 0, s->source.bytes);
+	s->iov[0] = (struct iovec){.iov_base = s->copy, .iov_len = s->source.bytes};
+	s->source.n = 1;
+	return 0;
+}
+
+static struct send *create(struct up_ep *ep, struct up_peer_state *peer, const struct iovec *iov,
+			   size_t n, size_t bytes, unsigned flags)
+{
+	struct send *s = up_pool_get(&ep->tag->send_pool);
+
+	if (!s)
+		return NULL;
+	s->op = (struct up_op){.answered = answered, .resume = resume};
+	s->ep = ep;
+	s->peer = peer;
+	s->flags = flags;
+	s->copy = NULL;
+	s->source = (struct up_bulk_source){.peer = peer, .iov = s->iov, .n = n, .bytes = bytes};
+	if (n)
+		memcpy(s->iov, iov, n * sizeof(*iov));
+	if (flags & UP_INJECT && copy_injected(s)) {
+		up_pool_put(&ep->tag->send_pool, s);
+		return NULL;
+	}
+	return s;
+}
+
+static void discard(struct send *s)
+{
+	up_bulk_withdraw(s->ep, &s->source);
+	free(s->copy);
+	up_pool_put(&s->ep->tag->send_pool, s);
+}
+
+static int send_with_op(struct up_ep *ep, struct up_peer_state *peer, uint64_t tag,
+			const struct iovec *iov, size_t n, size_t bytes, uint64_t imm,
+			unsigned flags, up_done *done, void *ctx)
+{
+	bool fenced = flags & UP_FENCE && !up_peer_quiet(peer);
+	struct send *s = create(ep, peer, iov, n, bytes, flags);
+	int ret;
+
+	if (!s)
+		return -EAGAIN;
+	s->tag = tag;
+	s->imm = imm;
+	s->done = done;
+	s->ctx = ctx;
+	if (fenced) {
+		up_op_park(peer, &s->op);
+		return 0;
+	}
+	ret = start(s);
+	if (ret)
+		discard(s);
+	return ret;
+}
+
+static int send_locked(struct up_ep *ep, up_peer to, uint64_t tag, const struct iovec *iov,
+		       size_t n, size_t bytes, uint64_t imm, unsigned flags, up_done *done,
+		       void *ctx)
+{
+	struct up_peer_state *peer;
+	int ret = 0;
+
+	peer = up_peer_get(ep, to, &ret);
+	if (!peer)
+		return ret;
+	if (up_peer_stuck(peer))
+		return -EAGAIN;
+	if (__builtin_expect(flags & (UP_DELIVERED | UP_FENCE) || !is_eager(peer, bytes), 0))
+		return send_with_op(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
+	ret = send_eager(peer, NULL, tag, iov, n, bytes, imm, flags);
+	if (!ret && done && !(flags & UP_INJECT))
+		done(ctx, 0, bytes);
+	return ret;
+}
+
+int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
+		uint64_t imm, unsigned flags, up_done *done, void *ctx)
+{
+	size_t bytes;
+	int ret;
+
+	if (!up_iov_valid(iov, n) || flags & ~FLAGS)
+		return -EINVAL;
+	bytes = n == 1 ? iov[0].iov_len : up_iov_bytes(iov, n);
+	if (flags & UP_INJECT && bytes > UP_INJECT_MAX)
+		return -EINVAL;
+	up_ep_lock(ep);
+	ret = send_locked(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
+	up_ep_unlock(ep);
+	return ret;
+}

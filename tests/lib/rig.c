@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the library's tests share (rig.h). */
+#include "rig.h"
+
+#include "core/private.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define PATIENCE_US 10000000u
+
+void rig_done(void *ctx, int status, size_t bytes)
+{
+	struct rig_done *d = ctx;
+
+	d->calls++;
+	d->status = status;
+	d->bytes = bytes;
+}
+
+const char *rig_lane(void)
+{
+	const char *name = getenv("RIG_LANE");
+
+	return name ? name : "fake";
+}
+
+struct up_ep *rig_open(const struct up_ep_attr *attr)
+{
+	static bool added;
+	struct up_ep_attr a = {.thread = UP_THREAD_SINGLE};
+	struct up_ep *ep;
+
+	if (!added)
+		up_lanes_add(&fake_lane);
+	added = true;
+	if (attr)
+		a = *attr;
+	if (!a.lanes)
+		a.lanes = rig_lane();
+	assert_int_equal(up_ep_open(&a, &ep), 0);
+	return ep;
+}
+
+up_peer rig_peer(struct up_ep *from, struct up_ep *to)
+{
+	uint8_t addr[UP_ADDR_MAX];
+	size_t len = up_ep_address(to, addr);
+	up_peer peer;
+
+	assert_int_equal(up_peer_add(from, addr, len, &peer), 0);
+	return peer;
+}
+
+void rig_setup(struct rig *rig, const struct up_ep_attr *attr)
+{
+	rig->a = rig_open(attr);
+	rig->b = rig_open(attr);
+	rig->to_b = rig_peer(rig->a, rig->b);
+	rig->to_a = rig_peer(rig->b, rig->a);
+}
+
+void rig_teardown(struct rig *rig)
+{
+	up_ep_close(rig->a);
+	up_ep_close(rig->b);
+}
+
+unsigned rig_run(struct rig *rig)
+{
+	unsigned sum = 0, n, idle = 0;
+
+	while (idle < 3) {
+		n = up_progress(rig->a) + up_progress(rig->b);
+		idle = n ? 0 : idle + 1;
+		sum += n;
+	}
+	return sum;
+}
+
+void rig_until(struct rig *rig, const volatile unsigned *value, unsigned wanted)
+{
+	uint64_t start = rig_now_us();
+
+	while (*value != wanted) {
+		up_progress(rig->a);
+		up_progress(rig->b);
+		assert_true(rig_now_us() - start < PATIENCE_US);
+	}
+}
+
+uint64_t rig_now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the library's tests share: two endpoints of one process, and moving them by hand. */
+#ifndef UP_TESTS_LIB_RIG_H
+#define UP_TESTS_LIB_RIG_H
+
+#include "fake_lane.h"
+#include "../unit/unit.h"
+
+#include <underpass/underpass.h>
+
+#include <string.h>
+
+/* How a completion came: once, with what. */
+struct rig_done {
+	unsigned calls;
+	int status;
+	size_t bytes;
+};
+
+/* An up_done; its ctx is a struct rig_done. */
+void rig_done(void *ctx, int status, size_t bytes);
+
+/* The name of the lane that rig_open() uses: "fake", or what RIG_LANE in the environment says. */
+const char *rig_lane(void);
+struct up_ep *rig_open(const struct up_ep_attr *attr);
+/* `from`'s handle of `to`. */
+up_peer rig_peer(struct up_ep *from, struct up_ep *to);
+
+/* Two endpoints that know each other. */
+struct rig {
+	struct up_ep *a, *b;
+	up_peer to_b; /* a's */
+	up_peer to_a; /* b's */
+};
+
+/* UP_THREAD_SINGLE and manual progress unless `attr` says otherwise. */
+void rig_setup(struct rig *rig, const struct up_ep_attr *attr);
+void rig_teardown(struct rig *rig);
+/* Makes progress at both until nothing happens any more: how much did. */
+unsigned rig_run(struct rig *rig);
+/* The same, until `*value` is `wanted`, for some seconds at most. */
+void rig_until(struct rig *rig, const volatile unsigned *value, unsigned wanted);
+
+uint64_t rig_now_us(void);
+
+#endif
