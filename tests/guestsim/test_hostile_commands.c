@@ -357,7 +357,8 @@ static void test_long_commands(void **state)
 		      vm->nr_slots, reads, (unsigned)(longest / 1000));
 	assert_int_equal(vm->slots[0].status_own, 0);
 	assert_int_equal(cx_get(vm->slots[0].out, CX_OUT_STATUS), CX_OK);
-	assert_true(reads > 4 * vm->nr_slots);
+	/* More than one for each command: they have their turns in the middle of commands too. */
+	assert_true(reads > vm->nr_slots + vm->nr_slots / 2);
 	gs_vm_close(vm);
 	by_check_port(0);
 }
