@@ -158,8 +158,8 @@ static unsigned take_ready(struct shm_lane *lane)
 	uint64_t words = __atomic_exchange_n(&lane->header->summary, 0, __ATOMIC_SEQ_CST);
 	unsigned done = 0;
 
-	words &=
-		lane->header->slots / 64 < 64 ? (1ull << lane->header->slots / 64) - 1 : UINT64_MAX;
+	/* The header is the peers' to write, so how many there are is taken from our own copy. */
+	words &= lane->addr.slots / 64 < 64 ? (1ull << lane->addr.slots / 64) - 1 : UINT64_MAX;
 	for (; words; words &= words - 1) {
 		uint32_t w = (uint32_t)__builtin_ctzll(words);
 		uint64_t bits = __atomic_exchange_n(&lane->header->ready[w], 0, __ATOMIC_SEQ_CST);
