@@ -298,10 +298,10 @@ static void test_exhaust(void **state)
 /* As long as a command may be: page lists of 5 million entries, out of one mailbox. */
 #define LONGEST (40u << 20)
 
-static void put_long_command(struct gs_vm *vm, unsigned slot, struct cx_mailbox *box)
+static void put_long_command(struct gs_vm *vm, struct cx_mailbox *box)
 {
 	uint32_t octwords = (LONGEST - CX_CREATE_MKEY_IN_ENTRIES_AT) / CX_OCTWORD_BYTES;
-	struct cx_cmd_slot *s = &vm->slots[slot];
+	struct cx_cmd_slot *s = &vm->slots[0];
 
 	memset(s, 0, sizeof(*s));
 	s->type = CX_CMD_TYPE;
@@ -324,41 +324,46 @@ static void put_long_command(struct gs_vm *vm, unsigned slot, struct cx_mailbox 
 	s->status_own = CX_CMD_OWNER_HW;
 }
 
-static void *run_long_commands(void *arg)
+/* Register reads of another VM that were answered while `vm` had its command executed. */
+static unsigned reads_meanwhile(struct gs_vm *vm)
 {
-	struct gs_vm *vm = arg;
-	uint32_t all = (uint32_t)((1ull << vm->nr_slots) - 1);
+	const struct cx_cmd_slot *s = &vm->slots[0];
+	unsigned reads = 0;
 
-	if (!gs_cmd_ring(vm, all, GS_WAIT_MS))
-		gs_fail("long commands are never done");
-	return NULL;
+	gs_reg_write(vm, CX_ISEG_CMD_DBELL, 1);
+	for (;;) {
+		gs_reg_read(bystanders.a.vm, CX_ISEG_HEALTH_COUNTER);
+		if (!(__atomic_load_n(&s->status_own, __ATOMIC_ACQUIRE) & CX_CMD_OWNER_HW))
+			return reads;
+		reads++;
+	}
 }
 
-/* The registers of other devices are answered while one executes what takes long. */
+/*
+ * The registers of other devices are answered in the middle of a command that takes long. Of reads
+ * that were made one after the other, two at most can come between the doorbell and a command that
+ * is executed in one go; how many come beyond that is up to the machine, so that one of many
+ * commands has to show it.
+ */
 static void test_long_commands(void **state)
 {
 	struct gs_vm *vm = gs_vm_open_port(&tl_daemon, 0);
 	struct cx_mailbox *box = gs_ram_alloc(vm, 4096, 4096);
-	uint64_t longest = 0, begin, took;
-	unsigned reads = 0;
-	pthread_t thread;
+	unsigned reads = 0, tries;
 
-	for (unsigned i = 0; i < vm->nr_slots; i++)
-		put_long_command(vm, i, box);
-	assert_int_equal(pthread_create(&thread, NULL, run_long_commands, vm), 0);
-	while (pthread_tryjoin_np(thread, NULL)) {
-		begin = gs_now_ns();
-		gs_reg_read(bystanders.a.vm, CX_ISEG_HEALTH_COUNTER);
-		took = gs_now_ns() - begin;
-		longest = took > longest ? took : longest;
-		reads++;
+	for (tries = 0; reads <= 2 && tries < 200; tries++) {
+		put_long_command(vm, box);
+		reads = reads_meanwhile(vm);
+		/* It is done; this takes its event. */
+		assert_true(gs_cmd_ring(vm, 1, GS_WAIT_MS));
+		assert_int_equal(vm->slots[0].status_own, 0);
+		assert_int_equal(cx_get(vm->slots[0].out, CX_OUT_STATUS), CX_OK);
+		assert_int_equal(gs_cmd_object(vm, CX_CMD_DESTROY_MKEY, 0,
+					       (uint32_t)cx_get(vm->slots[0].out, CX_OUT_OBJECT)),
+				 0);
 	}
-	print_message("%u commands: %u register reads of another VM, the longest %u us\n",
-		      vm->nr_slots, reads, (unsigned)(longest / 1000));
-	assert_int_equal(vm->slots[0].status_own, 0);
-	assert_int_equal(cx_get(vm->slots[0].out, CX_OUT_STATUS), CX_OK);
-	/* More than one for each command: they have their turns in the middle of commands too. */
-	assert_true(reads > vm->nr_slots + vm->nr_slots / 2);
+	print_message("%u register reads within command %u\n", reads, tries);
+	assert_true(reads > 2);
 	gs_vm_close(vm);
 	by_check_port(0);
 }

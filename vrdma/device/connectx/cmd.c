@@ -22,8 +22,8 @@
 #define MAX_IN (40u << 20) /* a page list of 5 M entries */
 #define MAX_OUT (64u << 10)
 #define SMALL 1024
-#define BUDGET_NS 2000000
-#define STEP_BOXES 512 /* mailboxes between two looks at the clock: tens of microseconds */
+#define BUDGET_NS 500000 /* what a register access may have to wait for */
+#define STEP_BOXES 512	 /* mailboxes between two looks at the clock: tens of microseconds */
 
 /* What must have happened before a command. */
 enum phase {
