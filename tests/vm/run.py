@@ -214,6 +214,16 @@ def rdma_cm_programs(world):
         server.check(30)
 
 
+def multicast_joined(world):
+    """A group joined by rdma_cm at the subnet manager; the receiver has all messages."""
+    ipoib_up(world)
+    command = "mckey -m 239.1.2.3 -C 20 -b 10.8.0"
+    receiver = world.two.spawn(f"stdbuf -oL {command}.{world.two.number}")
+    receiver.wait_for("receiving data transfers", 30)
+    world.one.run(f"{command}.{world.one.number} -s", 60)
+    receiver.check(30)
+
+
 def connected_mode(world):
     """IPoIB over RC queue pairs, with packets that take many datagrams otherwise."""
     address = ipoib_up(world)
@@ -394,6 +404,7 @@ CASES = [
     Case("pair", "rdma_cm (rping)", rdma_cm),
     Case("pair", "rdma_cm (send_bw)", rdma_cm_traffic),
     Case("pair", "programs of rdma_cm", rdma_cm_programs),
+    Case("pair", "multicast group joined by rdma_cm", multicast_joined),
     Case("pair", "IPoIB, connected mode", connected_mode),
     Case("pair", "ibportstate, perfquery, ibping", diagnostics),
     Case("pair", "NVMe over RDMA", storage),

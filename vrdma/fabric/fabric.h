@@ -123,6 +123,12 @@ void up_world_start(struct up_fabric *f);
 /* Puts a QP on its worker's run list. From any thread. */
 void up_fabric_kick(struct up_qp *qp);
 
+/*
+ * Executes of a QP's send queue what its port may have in one turn. True when there may be more;
+ * false also when it waits for its peer. On the control thread, world stopped.
+ */
+bool up_fabric_flush(struct up_qp *qp);
+
 /* Wakes the worker of a port that may be asleep (a trapped doorbell arrived). Any thread. */
 void up_worker_wake(struct up_worker *w);
 

@@ -140,12 +140,28 @@ static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct u
 	return worked || result == UP_RUN_MORE;
 }
 
-static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now)
+static struct up_budget turn_budget(const struct up_worker *w)
 {
-	struct up_budget budget = {
+	return (struct up_budget){
 		.messages = PORT_MESSAGES,
 		.bytes = w->fabric->cfg.quantum_bytes,
 	};
+}
+
+bool up_fabric_flush(struct up_qp *qp)
+{
+	struct up_worker *w = port_of(qp)->pub.worker;
+	struct up_budget budget = turn_budget(w);
+
+	if (qp->heap_index >= 0)
+		return false;
+	enqueue(w, qp);
+	return run_qp(w, qp, up_clock_ns(), &budget) && qp->heap_index < 0;
+}
+
+static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now)
+{
+	struct up_budget budget = turn_budget(w);
 	struct up_list *last = p->run.prev;
 	unsigned left = PORT_QPS;
 	bool worked = false;

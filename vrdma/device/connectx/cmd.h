@@ -169,6 +169,12 @@ void cx_srq_free(struct cx_srq *srq);
 /* cmd_qp.c, cmd_qp_modify.c */
 cx_handler cx_create_qp, cx_destroy_qp, cx_query_qp, cx_modify_qp, cx_reset_qp, cx_error_qp;
 void cx_qp_free(struct cx_qp *qp);
+/*
+ * What was posted before a command that ends a queue pair goes out before it, within bounds, as
+ * from an adapter that begins when the doorbell is rung. False: the handler is to be called again.
+ * World stopped.
+ */
+bool cx_qp_flush(struct cx_cmd *c, struct cx_qp *qp);
 struct cx_qp *cx_qp_get(struct cx_cmd *c); /* the one that the input names, or NULL */
 
 /* cmd_vport.c */

@@ -10,6 +10,8 @@
 #define LOG_RQ_STRIDE_UNIT 4 /* qpc.log_rq_stride is in units of 16 bytes */
 #define LOG_RQ_STRIDE_MAX 9  /* UP_MAX_RECV_SGE segments */
 static_assert(UP_MAX_RECV_SGE * CX_OCTWORD_BYTES == 1 << LOG_RQ_STRIDE_MAX, "receive WQE");
+/* Of the port, for a queue pair that goes: the longest queue of short messages takes as many. */
+#define FLUSH_TURNS 512
 
 struct cx_qp *cx_qp_get(struct cx_cmd *c)
 {
@@ -248,6 +250,13 @@ void cx_qp_free(struct cx_qp *qp)
 	free(qp);
 }
 
+bool cx_qp_flush(struct cx_cmd *c, struct cx_qp *qp)
+{
+	c->again = up_qp_state_get(&qp->base) == UP_QPS_RTS && c->done++ < FLUSH_TURNS &&
+		   up_fabric_flush(&qp->base);
+	return !c->again;
+}
+
 enum cx_status cx_destroy_qp(struct cx_cmd *c)
 {
 	struct cx_qp *qp = cx_qp_get(c);
@@ -255,7 +264,8 @@ enum cx_status cx_destroy_qp(struct cx_cmd *c)
 	if (!qp)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
 	up_world_stop(c->dev->port->fabric);
-	cx_qp_free(qp);
+	if (cx_qp_flush(c, qp))
+		cx_qp_free(qp);
 	up_world_start(c->dev->port->fabric);
 	return CX_OK;
 }

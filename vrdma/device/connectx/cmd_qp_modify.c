@@ -214,7 +214,9 @@ static enum cx_status force(struct cx_cmd *c, enum up_qp_state to)
 	if (!qp)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
 	up_world_stop(c->dev->port->fabric);
-	up_qp_modify(&qp->base, to);
+	/* In the error state what was posted is flushed; a reset would only forget it. */
+	if (to != UP_QPS_RESET || cx_qp_flush(c, qp))
+		up_qp_modify(&qp->base, to);
 	up_world_start(c->dev->port->fabric);
 	return CX_OK;
 }
