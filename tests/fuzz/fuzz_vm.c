@@ -209,7 +209,7 @@ uint8_t fuzz_vm_command(struct fuzz_vm *vm, const struct fuzz_command *c)
 	memcpy(slot->in, c->in, at_most(c->have, CX_CMD_INLINE));
 	slot->status_own = CX_CMD_OWNER_HW;
 	fuzz_vm_write_reg(vm, CX_ISEG_CMD_DBELL, 1);
-	while (vm->dev->pending_slots)
+	while (vm->dev->work_set)
 		CHECK(cx_device_process(vm->dev) == 0);
 	read_boxes(vm, c, slot->out);
 	return slot->status_own;

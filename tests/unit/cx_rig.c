@@ -2,6 +2,7 @@
 #include "cx_rig.h"
 
 #include "base/log.h"
+#include "device/connectx/cmd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,13 @@ void rig_write(uint32_t reg, uint32_t value)
 	assert_int_equal(cx_iseg_write(rig.dev, reg, word, sizeof(word)), 0);
 }
 
+void rig_ring(uint32_t slots)
+{
+	rig_write(CX_ISEG_CMD_DBELL, slots);
+	while (rig.dev->work_set)
+		cx_cmd_resume(rig.dev);
+}
+
 void rig_start_queue(void)
 {
 	rig.cmdq = rig_alloc(CX_CMDQ_BYTES);
@@ -152,7 +160,7 @@ uint8_t rig_deliver(void)
 	up_put_be64(slot->in_ptr, chain(rig.in, rig.in_len));
 	up_put_be64(slot->out_ptr, chain(NULL, rig.out_len));
 	slot->status_own = CX_CMD_OWNER_HW;
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot->status_own & CX_CMD_OWNER_HW, 0);
 	take_output(slot);
 	rig.next = mark;

@@ -40,6 +40,8 @@ void *rig_at(uint64_t gpa);
 
 uint32_t rig_read(uint32_t reg);
 void rig_write(uint32_t reg, uint32_t value);
+/* The doorbell of these command slots, and as many turns as the commands take. */
+void rig_ring(uint32_t slots);
 /* Tells the device where its command queue is. */
 void rig_start_queue(void);
 

@@ -61,6 +61,11 @@ enum {
 	MC_MEMBER_RECORD = 0x38,
 };
 
+/* 15.2.5.16: how a value is asked for, above it in its byte. */
+enum { GREATER = 0 << 6, LESS = 1 << 6, EXACTLY = 2 << 6, LARGEST = 3 << 6 };
+
+extern const uint8_t sa_broadcast[16]; /* IPoIB's group of everyone: RFC 4391, section 4 */
+
 struct sa_guest {
 	struct up_port *port;
 	struct fake_hca *hca;

@@ -97,15 +97,15 @@ static void bad_descriptors(void **state)
 	assert_int_equal(rig_deliver(), CX_DELIVERY_BAD_IN_LEN);
 	put_slot(0, CX_CMD_NOP);
 	up_put_be32(slot(0)->inlen, UINT32_MAX);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, CX_DELIVERY_BAD_IN_LEN << 1);
 	put_slot(0, CX_CMD_NOP);
 	up_put_be32(slot(0)->outlen, UINT32_MAX);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, CX_DELIVERY_BAD_OUT_LEN << 1);
 	put_slot(0, CX_CMD_NOP);
 	slot(0)->type = 1;
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, CX_DELIVERY_BAD_DESCR << 1);
 }
 
@@ -114,12 +114,12 @@ static void bad_mailboxes(void **state)
 	put_slot(0, CX_CMD_NOP);
 	up_put_be32(slot(0)->inlen, 4096);
 	up_put_be64(slot(0)->in_ptr, UINT64_MAX - 100);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, CX_DELIVERY_BAD_IN_PTR << 1);
 	put_slot(0, CX_CMD_NOP);
 	up_put_be32(slot(0)->outlen, 4096);
 	up_put_be64(slot(0)->out_ptr, RIG_GPA + RIG_RAM - 1);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, CX_DELIVERY_BAD_OUT_PTR << 1);
 }
 
@@ -135,7 +135,7 @@ static void looping_chain(void **state)
 	up_put_be64(slot(0)->in_ptr, gpa);
 	up_put_be32(slot(0)->outlen, 1u << 16);
 	up_put_be64(slot(0)->out_ptr, gpa);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_int_equal(slot(0)->status_own, 0);
 	assert_int_equal(cx_get(slot(0)->out, CX_OUT_STATUS), CX_OK);
 }
@@ -147,11 +147,11 @@ static void only_owned_slots_are_executed(void **state)
 	put_slot(3, CX_CMD_NOP);
 	put_slot(4, CX_CMD_NOP);
 	slot(4)->status_own = 0;
-	rig_write(CX_ISEG_CMD_DBELL, 1u << 3 | 1u << 4 | 1u << 31);
+	rig_ring(1u << 3 | 1u << 4 | 1u << 31);
 	assert_int_equal(slot(3)->status_own, 0);
 	assert_int_equal(rig.dev->hca.stats.commands - before, 1);
 	/* Rung again: it has been executed. */
-	rig_write(CX_ISEG_CMD_DBELL, 1u << 3);
+	rig_ring(1u << 3);
 	assert_int_equal(rig.dev->hca.stats.commands - before, 1);
 }
 
@@ -159,9 +159,7 @@ static void all_slots_at_once(void **state)
 {
 	for (unsigned i = 0; i < CX_CMDQ_SLOTS; i++)
 		put_slot(i, CX_CMD_ALLOC_PD);
-	rig_write(CX_ISEG_CMD_DBELL, UINT32_MAX);
-	while (rig.dev->pending_slots)
-		cx_cmd_resume(rig.dev);
+	rig_ring(UINT32_MAX);
 	for (unsigned i = 0; i < CX_CMDQ_SLOTS; i++) {
 		assert_int_equal(slot(i)->status_own, 0);
 		for (unsigned k = 0; k < i; k++)
@@ -179,7 +177,7 @@ static void completions_are_told(void **state)
 	/* Not the one that made the queue. */
 	assert_int_equal(eq->producer, 0);
 	put_slot(5, CX_CMD_NOP);
-	rig_write(CX_ISEG_CMD_DBELL, 1u << 5);
+	rig_ring(1u << 5);
 	assert_int_equal(eq->producer, 1);
 	eqe = rig_at(eq->buf.pages[0]);
 	assert_int_equal(eqe->type, CX_EVENT_CMD);
@@ -195,7 +193,7 @@ static void queue_outside_of_memory(void **state)
 {
 	rig_write(CX_ISEG_CMDQ_ADDR_L_SZ, 0x1000);
 	up_log_set_level(LOG_CRIT);
-	rig_write(CX_ISEG_CMD_DBELL, 1);
+	rig_ring(1);
 	assert_true(rig.dev->fatal);
 	assert_int_not_equal(rig_read(CX_ISEG_HEALTH + 0x3c) >> 16 & 0xff, 0);
 	assert_int_equal(rig_read(CX_ISEG_HEALTH + CX_HEALTH_RFR_SEVERITY) >> 31, 1);

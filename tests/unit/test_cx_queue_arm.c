@@ -575,7 +575,7 @@ static void *guest_main(void *arg)
 		__atomic_store_n(&cq->dbr[CX_DBR_CQ_ARM],
 				 htobe32((events & 3) << CX_ARM_SN_SHIFT | (taken & 0xffffff)),
 				 __ATOMIC_RELEASE);
-		if (poll(&fd, 1, 20000) != 1) {
+		if (poll(&fd, 1, 60000) != 1) {
 			*woken = false;
 			break;
 		}

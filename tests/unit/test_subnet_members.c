@@ -39,14 +39,10 @@ enum {
 	CREATES = JOINS | HAS_QKEY | HAS_PKEY | HAS_TCLASS | HAS_SL | HAS_FLOW,
 };
 enum { FULL = 1, NON = 2, SEND_ONLY = 4, SEND_ONLY_FULL = 8 };
-enum { EXACTLY = 2 << 6, GREATER = 0 << 6 };
 
 #define QKEY 0x12345u
 /* Of one port, sa_mcast.c. */
 #define GROUPS 1024
-
-static const uint8_t broadcast[16] = {0xff, 0x12, 0x40, 0x1b, 0xff, 0xff, 0,	0,
-				      0,    0,	  0,	0,    0xff, 0xff, 0xff, 0xff};
 
 static int setup(void **state)
 {
@@ -55,7 +51,7 @@ static int setup(void **state)
 
 static void put_mgid(uint8_t *at, unsigned number)
 {
-	memcpy(at, broadcast, 16);
+	memcpy(at, sa_broadcast, 16);
 	up_put_be32(at + 12, number);
 }
 
@@ -110,7 +106,7 @@ static void group_of_everyone_is_there(void **state)
 {
 	member_request(0, SET, JOINS, 0xffffffff, FULL);
 	assert_int_equal(sa_call(&rig.guest[0]), OK);
-	assert_memory_equal(got(0) + MC_MGID, broadcast, 16);
+	assert_memory_equal(got(0) + MC_MGID, sa_broadcast, 16);
 	assert_int_equal(up_get_be32(got(0) + MC_QKEY), 0x0b1b);
 	assert_int_equal(up_get_be16(got(0) + MC_MLID), 0xc000);
 	assert_int_equal(up_get_be16(got(0) + MC_PKEY), 0xffff);

@@ -32,12 +32,7 @@ enum {
 	HAS_RATE = 3 << 18,
 	HAS_LIFE = 3 << 20,
 };
-enum { GREATER = 0 << 6, LESS = 1 << 6, EXACTLY = 2 << 6, LARGEST = 3 << 6 };
 enum { MTU_2048 = 4, MTU_4096 = 5, RATE_40 = 7, RATE_100 = 16, RATE_120 = 10, RATE_200 = 17 };
-
-/* IPoIB's broadcast group, RFC 4391, section 4. */
-static const uint8_t broadcast[16] = {0xff, 0x12, 0x40, 0x1b, 0xff, 0xff, 0,	0,
-				      0,    0,	  0,	0,    0xff, 0xff, 0xff, 0xff};
 
 static int setup_one(void **state)
 {
@@ -204,9 +199,9 @@ static void path_to_a_group(void **state)
 	struct sa_guest *g = &rig.guest[0];
 	uint8_t *r = path_request(0, 1, 0);
 
-	memcpy(r + PATH_DGID, broadcast, 16);
+	memcpy(r + PATH_DGID, sa_broadcast, 16);
 	assert_int_equal(sa_call(g), OK);
-	assert_memory_equal(g->got + AT_RECORD + PATH_DGID, broadcast, 16);
+	assert_memory_equal(g->got + AT_RECORD + PATH_DGID, sa_broadcast, 16);
 	assert_int_equal(up_get_be16(g->got + AT_RECORD + PATH_DLID), 0xc000);
 	up_put_be64(g->mad + AT_MASK, HAS_DGID | HAS_SGID | HAS_DLID);
 	up_put_be16(r + PATH_DLID, 0xc001);
@@ -237,7 +232,7 @@ static void table_of_paths(void **state)
 	free(sa_call_table(g, &n));
 	assert_int_equal(n, 16);
 	r = sa_prepare(g, GET_TABLE, PATH_RECORD, HAS_DGID);
-	memcpy(r + PATH_DGID, broadcast, 16);
+	memcpy(r + PATH_DGID, sa_broadcast, 16);
 	free(sa_call_table(g, &n));
 	assert_int_equal(n, 4);
 	/* None is no error of a table: it is one segment without records. */

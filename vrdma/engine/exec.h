@@ -111,8 +111,7 @@ enum up_ack {
  * `*local` is set when the initiator's own memory was at fault. Unreliable connections answer
  * UP_ACK_OK to what they drop, and `resp->resp.busy` tells whether there is a message to move.
  */
-enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
-			       const struct up_send_wr *wr);
+enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr);
 enum up_ack up_responder_move(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
 			      struct up_send_wr *wr, uint64_t done, uint64_t *n, bool *local);
 enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,

@@ -329,7 +329,7 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 		res.local = check_request(qp, wr);
 		if (res.local != UP_WC_SUCCESS)
 			return res;
-		res.ack = up_responder_begin(x, peer, qp, wr);
+		res.ack = up_responder_begin(x, peer, wr);
 		if (res.ack != UP_ACK_OK || !peer->resp.busy)
 			return res;
 		qp->started = true;

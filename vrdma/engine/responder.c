@@ -273,8 +273,7 @@ static void establish(struct up_qp *resp)
 		up_raise_qp(resp, UP_EV_COMM_EST);
 }
 
-enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
-			       const struct up_send_wr *wr)
+enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr)
 {
 	struct up_responder *r = &resp->resp;
 	enum up_ack ack;

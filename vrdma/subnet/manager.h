@@ -67,8 +67,15 @@ void sa_received(struct sn_manager *m, const struct sn_peer *from, uint8_t mad[M
 /* The next record of the response, zeroed; NULL: there are too many. */
 void *sa_table_add(struct sa_table *t);
 void sa_table_fini(struct sa_table *t);
-/* Does `have` satisfy what a request asks by selector and value? */
-bool sa_selects(uint8_t asked, unsigned have, unsigned (*rank)(unsigned));
+/* Is a field what the request asks for? True where the mask lacks its bit. */
+bool sa_same(const struct sa_query *q, uint64_t bit, const void *asked, const void *have,
+	     size_t bytes);
+/*
+ * Does `have` satisfy a request's selector and value, in one byte? `rank` gives the order of values
+ * that have none. True where the mask lacks the bit of either.
+ */
+bool sa_selects(const struct sa_query *q, uint64_t selector, uint64_t value, uint8_t asked,
+		unsigned have, unsigned (*rank)(unsigned));
 
 /* Handlers of sa.c's table of attributes. */
 enum sa_status sa_path_record(struct sa_query *q);

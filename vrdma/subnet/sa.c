@@ -46,18 +46,27 @@ void sa_table_fini(struct sa_table *t)
 	free(t->bytes);
 }
 
-bool sa_selects(uint8_t asked, unsigned have, unsigned (*rank)(unsigned))
+bool sa_same(const struct sa_query *q, uint64_t bit, const void *asked, const void *have,
+	     size_t bytes)
 {
-	unsigned value = rank ? rank(asked & 0x3f) : asked & 0x3fu;
+	return !(q->mask & bit) || memcmp(asked, have, bytes) == 0;
+}
 
+bool sa_selects(const struct sa_query *q, uint64_t selector, uint64_t value, uint8_t asked,
+		unsigned have, unsigned (*rank)(unsigned))
+{
+	unsigned want = rank ? rank(asked & 0x3f) : asked & 0x3fu;
+
+	if (!(q->mask & selector) || !(q->mask & value))
+		return true;
 	have = rank ? rank(have) : have;
 	switch ((enum sa_selector)(asked >> 6)) {
 	case SA_GREATER:
-		return have > value;
+		return have > want;
 	case SA_LESS:
-		return have < value;
+		return have < want;
 	case SA_EXACTLY:
-		return have == value;
+		return have == want;
 	case SA_LARGEST:
 		break;
 	}

@@ -166,20 +166,6 @@ uint16_t sa_group_mlid(const struct sn_manager *m, const uint8_t mgid[16])
 	return g ? up_get_be16(g->r.mlid) : 0;
 }
 
-static bool same(const struct sa_query *q, uint32_t bit, const void *asked, const void *have,
-		 size_t bytes)
-{
-	return !(q->mask & bit) || memcmp(asked, have, bytes) == 0;
-}
-
-static bool selects(const struct sa_query *q, uint32_t selector, uint32_t value, uint8_t asked,
-		    unsigned have, unsigned (*rank)(unsigned))
-{
-	if (!(q->mask & selector) || !(q->mask & value))
-		return true;
-	return sa_selects(asked, have, rank);
-}
-
 /* Bits of the word that SL, flow label and hop limit share. */
 static uint32_t sl_flow_hop_bits(const struct sa_query *q)
 {
@@ -193,14 +179,14 @@ static bool group_matches(const struct sa_query *q, const struct sa_mc_member *a
 	const struct sa_mc_member *have = &g->r;
 	uint32_t differ = up_get_be32(asked->sl_flow_hop) ^ up_get_be32(have->sl_flow_hop);
 
-	return same(q, SA_MC_MGID, asked->mgid, have->mgid, sizeof(have->mgid)) &&
-	       same(q, SA_MC_QKEY, asked->qkey, have->qkey, sizeof(have->qkey)) &&
-	       same(q, SA_MC_MLID, asked->mlid, have->mlid, sizeof(have->mlid)) &&
-	       same(q, SA_MC_TCLASS, &asked->tclass, &have->tclass, 1) &&
-	       same(q, SA_MC_PKEY, asked->pkey, have->pkey, sizeof(have->pkey)) &&
-	       selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) &&
-	       selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank) &&
-	       selects(q, SA_MC_LIFE_SELECTOR, SA_MC_LIFE, asked->life, SN_LIFE, NULL) &&
+	return sa_same(q, SA_MC_MGID, asked->mgid, have->mgid, sizeof(have->mgid)) &&
+	       sa_same(q, SA_MC_QKEY, asked->qkey, have->qkey, sizeof(have->qkey)) &&
+	       sa_same(q, SA_MC_MLID, asked->mlid, have->mlid, sizeof(have->mlid)) &&
+	       sa_same(q, SA_MC_TCLASS, &asked->tclass, &have->tclass, 1) &&
+	       sa_same(q, SA_MC_PKEY, asked->pkey, have->pkey, sizeof(have->pkey)) &&
+	       sa_selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) &&
+	       sa_selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank) &&
+	       sa_selects(q, SA_MC_LIFE_SELECTOR, SA_MC_LIFE, asked->life, SN_LIFE, NULL) &&
 	       !(differ & sl_flow_hop_bits(q));
 }
 
@@ -225,7 +211,7 @@ static void list_members(struct sa_query *q, const struct sa_mc_member *asked,
 	up_list_each (pos, tmp, &g->members) {
 		struct sa_member *m = UP_CONTAINER_OF(pos, struct sa_member, in_group);
 
-		if (same(q, SA_MC_PORT_GID, asked->port_gid, m->port->gid.raw, 16))
+		if (sa_same(q, SA_MC_PORT_GID, asked->port_gid, m->port->gid.raw, 16))
 			answer_with(q, g, m->port, m->states);
 	}
 }
@@ -286,8 +272,8 @@ static enum sa_status make_group(struct sa_query *q, const struct sa_mc_member *
 	if ((q->mask & needed) != needed)
 		return SA_INSUFFICIENT_COMPONENTS;
 	if ((up_get_be16(asked->pkey) & 0x7fff) != 0x7fff ||
-	    !selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) ||
-	    !selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank))
+	    !sa_selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) ||
+	    !sa_selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank))
 		return SA_REQ_INVALID;
 	if (memcmp(asked->mgid, none, sizeof(none)) == 0)
 		name_group(&q->m->groups, r.mgid);

@@ -41,21 +41,13 @@ unsigned sa_rate_rank(unsigned rate)
 	return 0;
 }
 
-static bool wanted(const struct sa_query *q, uint32_t selector, uint32_t value, uint8_t asked,
-		   unsigned have, unsigned (*rank)(unsigned))
-{
-	if (!(q->mask & selector) || !(q->mask & value))
-		return true;
-	return sa_selects(asked, have, rank);
-}
-
 static bool has_what_is_asked(const struct sa_query *q, const struct sa_path_record *r)
 {
 	if ((q->mask & SA_PATH_PKEY) && (up_get_be16(r->pkey) & 0x7fff) != 0x7fff)
 		return false;
-	return wanted(q, SA_PATH_MTU_SELECTOR, SA_PATH_MTU, r->mtu, SN_MTU, NULL) &&
-	       wanted(q, SA_PATH_RATE_SELECTOR, SA_PATH_RATE, r->rate, SN_RATE, sa_rate_rank) &&
-	       wanted(q, SA_PATH_LIFE_SELECTOR, SA_PATH_LIFE, r->life, SN_LIFE, NULL);
+	return sa_selects(q, SA_PATH_MTU_SELECTOR, SA_PATH_MTU, r->mtu, SN_MTU, NULL) &&
+	       sa_selects(q, SA_PATH_RATE_SELECTOR, SA_PATH_RATE, r->rate, SN_RATE, sa_rate_rank) &&
+	       sa_selects(q, SA_PATH_LIFE_SELECTOR, SA_PATH_LIFE, r->life, SN_LIFE, NULL);
 }
 
 /* False when the table is full. */

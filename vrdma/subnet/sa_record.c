@@ -31,16 +31,13 @@ static struct up_port *next_port(const struct sa_query *q, uint64_t lid_bit, con
 static bool node_matches(const struct sa_query *q, const struct mad_node_info *asked,
 			 const struct mad_node_info *have)
 {
-	if ((q->mask & SA_NODE_TYPE) && asked->node_type != have->node_type)
-		return false;
-	if ((q->mask & SA_NODE_SYSTEM_GUID) &&
-	    memcmp(asked->system_guid, have->system_guid, sizeof(have->system_guid)) != 0)
-		return false;
-	if ((q->mask & SA_NODE_GUID) &&
-	    memcmp(asked->node_guid, have->node_guid, sizeof(have->node_guid)) != 0)
-		return false;
-	return !(q->mask & SA_NODE_PORT_GUID) ||
-	       memcmp(asked->port_guid, have->port_guid, sizeof(have->port_guid)) == 0;
+	return sa_same(q, SA_NODE_TYPE, &asked->node_type, &have->node_type, 1) &&
+	       sa_same(q, SA_NODE_SYSTEM_GUID, asked->system_guid, have->system_guid,
+		       sizeof(have->system_guid)) &&
+	       sa_same(q, SA_NODE_GUID, asked->node_guid, have->node_guid,
+		       sizeof(have->node_guid)) &&
+	       sa_same(q, SA_NODE_PORT_GUID, asked->port_guid, have->port_guid,
+		       sizeof(have->port_guid));
 }
 
 enum sa_status sa_node_record(struct sa_query *q)
@@ -55,10 +52,9 @@ enum sa_status sa_node_record(struct sa_query *q)
 		ask_port(p, MAD_NODE_INFO, have.info, sizeof(have.info));
 		ask_port(p, MAD_NODE_DESCRIPTION, have.description, sizeof(have.description));
 		if (!node_matches(q, (const struct mad_node_info *)asked->info,
-				  (const struct mad_node_info *)have.info))
-			continue;
-		if ((q->mask & SA_NODE_DESCRIPTION) &&
-		    memcmp(asked->description, have.description, sizeof(have.description)) != 0)
+				  (const struct mad_node_info *)have.info) ||
+		    !sa_same(q, SA_NODE_DESCRIPTION, asked->description, have.description,
+			     sizeof(have.description)))
 			continue;
 		r = sa_table_add(q->table);
 		if (!r)

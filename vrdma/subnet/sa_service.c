@@ -186,7 +186,7 @@ static bool data_matches(const struct sa_query *q, const uint8_t *asked, const u
 
 	for (size_t bytes = 1; bytes <= 8; bytes *= 2) {
 		for (size_t n = 16; n; n -= bytes, bit <<= 1) {
-			if ((q->mask & bit) && memcmp(asked, have, bytes) != 0)
+			if (!sa_same(q, bit, asked, have, bytes))
 				return false;
 			asked += bytes;
 			have += bytes;
@@ -198,15 +198,11 @@ static bool data_matches(const struct sa_query *q, const uint8_t *asked, const u
 static bool matches(const struct sa_query *q, const struct sa_service_record *asked,
 		    const struct sa_service_record *have)
 {
-	if ((q->mask & SA_SERVICE_ID) && memcmp(asked->id, have->id, sizeof(have->id)) != 0)
-		return false;
-	if ((q->mask & SA_SERVICE_GID) && memcmp(asked->gid, have->gid, sizeof(have->gid)) != 0)
-		return false;
-	if ((q->mask & SA_SERVICE_PKEY) && memcmp(asked->pkey, have->pkey, sizeof(have->pkey)) != 0)
-		return false;
-	if ((q->mask & SA_SERVICE_NAME) && memcmp(asked->name, have->name, sizeof(have->name)) != 0)
-		return false;
-	return data_matches(q, asked->data, have->data);
+	return sa_same(q, SA_SERVICE_ID, asked->id, have->id, sizeof(have->id)) &&
+	       sa_same(q, SA_SERVICE_GID, asked->gid, have->gid, sizeof(have->gid)) &&
+	       sa_same(q, SA_SERVICE_PKEY, asked->pkey, have->pkey, sizeof(have->pkey)) &&
+	       sa_same(q, SA_SERVICE_NAME, asked->name, have->name, sizeof(have->name)) &&
+	       data_matches(q, asked->data, have->data);
 }
 
 enum sa_status sa_service_record(struct sa_query *q)

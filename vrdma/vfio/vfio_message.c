@@ -4,6 +4,7 @@
  * a handler sees a message; handlers check what the fields mean. Also here: the messages about the
  * device and its regions.
  */
+#include "base/bytes.h"
 #include "base/log.h"
 #include "vfio/vfio_internal.h"
 
@@ -300,7 +301,7 @@ static int handle_message(struct up_vfio_server *srv, struct vu_reply *reply)
 	const struct command *cmd = NULL;
 	int ret;
 
-	if (msg->header.command < sizeof(commands) / sizeof(commands[0]))
+	if (msg->header.command < UP_ARRAY_SIZE(commands))
 		cmd = &commands[msg->header.command];
 	if (!cmd || !cmd->handle) {
 		up_vu_complain(srv, "command %u is not supported", msg->header.command);

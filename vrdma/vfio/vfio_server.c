@@ -5,6 +5,7 @@
  * One epoll descriptor holds the listening socket, the client's socket and an eventfd that
  * announces reasons to disconnect; it is all that the daemon's loop sees.
  */
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "vfio/vfio_internal.h"
@@ -325,7 +326,7 @@ static void free_server(struct up_vfio_server *srv)
 	size_t i;
 
 	up_vu_listen_close(srv);
-	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+	for (i = 0; i < UP_ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}

@@ -40,17 +40,17 @@ void cx_device_start(struct cx_device *dev)
 	up_log(LOG_INFO, dev->hca.name, "driver started, port active");
 }
 
-static void free_qp(struct cx_device *dev, void *object)
+static void free_qp(void *object)
 {
 	cx_qp_free(cx_qp(object));
 }
 
-static void free_srq(struct cx_device *dev, void *object)
+static void free_srq(void *object)
 {
 	cx_srq_free(cx_srq(object));
 }
 
-static void free_cq(struct cx_device *dev, void *object)
+static void free_cq(void *object)
 {
 	cx_cq_free(object);
 }
@@ -59,14 +59,14 @@ static void free_cq(struct cx_device *dev, void *object)
 #define BATCH 256
 
 static void destroy_all(struct cx_device *dev, struct up_table *table,
-			void (*destroy)(struct cx_device *dev, void *object))
+			void (*destroy)(void *object))
 {
 	uint32_t id = 0;
 	void *object;
 
 	up_world_stop(dev->port->fabric);
 	for (unsigned n = 1; (object = up_table_next(table, &id)); n++) {
-		destroy(dev, object);
+		destroy(object);
 		if (n % BATCH)
 			continue;
 		up_world_start(dev->port->fabric);
