@@ -31,8 +31,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* How long anything is waited for, unless a function takes its own limit. */
-#define GS_WAIT_MS 30000
+/*
+ * How long anything is waited for, unless a function takes its own limit: a guard against hanging,
+ * no bound that is tested.
+ */
+#define GS_WAIT_MS 60000
 
 /* ---- failures and time (gs_util.c) ---- */
 
@@ -88,7 +91,7 @@ uint64_t gs_daemon_cpu_ns(const struct gs_daemon *d); /* user and system time so
 /* With keep_log: lines so far that have `text` in them; and waits for n of them. */
 unsigned gs_daemon_log_lines(const struct gs_daemon *d, const char *text);
 void gs_daemon_await_log(const struct gs_daemon *d, const char *text, unsigned n);
-/* Waits until the daemon has exactly as many descriptors and mappings. */
+/* Waits until the daemon has no more than so many descriptors and mappings. */
 void gs_daemon_await_resources(const struct gs_daemon *d, unsigned fds, unsigned maps);
 
 /* ---- the VM (gs_vm.c, gs_ram.c, gs_cmd.c, gs_event.c) ---- */
