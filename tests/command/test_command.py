@@ -49,11 +49,11 @@ def daemon(*options, prefix="underpass-test-"):
     with tempfile.TemporaryDirectory(prefix=prefix) as folder:
         process = subprocess.Popen([UNDERPASSD, *options, "--dir", folder], stdin=subprocess.DEVNULL)
         try:
-            run(UNDERPASS, "--dir", folder, "--wait=30", "status")
+            run(UNDERPASS, "--dir", folder, "--wait=60", "status")
             yield folder
         finally:
             process.send_signal(signal.SIGTERM)
-            status = process.wait(30)
+            status = process.wait(60)
         check(status == 0, f"underpassd ended with status {status}")
 
 
@@ -83,7 +83,7 @@ def test_qemu_args():
         check(shlex.split(run(*base)) == json.loads(run(*base, "--json")), "quoting")
         with socket.socket(socket.AF_UNIX) as vm:
             vm.connect(f"{folder}/vm1.sock")
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while '"connected": true' not in run(UNDERPASS, "--dir", folder, "--json", "port", "list"):
                 check(time.monotonic() < deadline, "the connection was not taken")
             done = subprocess.run([*base], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)

@@ -93,7 +93,7 @@ void fuzz_vm_start(struct fuzz_vm *vm)
 uint32_t fuzz_vm_key(struct fuzz_vm *vm, const struct fuzz_key *key)
 {
 	uint8_t in[IN_BYTES] = {0}, *mkc = in + CX_CREATE_MKEY_IN_MKC_AT;
-	uint32_t size = key->mode == CX_MKC_MODE_MTT ? CX_MTT_BYTES : CX_KLM_BYTES;
+	uint32_t size = key->mode == CX_MKC_MODE_MTT ? CX_MTT_BYTES : sizeof(struct cx_klm);
 	uint32_t octwords = (key->count * size + CX_OCTWORD_BYTES - 1) / CX_OCTWORD_BYTES;
 
 	cx_set(mkc, CX_MKC_FREE, !key->entries && key->count);

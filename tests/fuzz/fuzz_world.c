@@ -50,10 +50,10 @@ static struct up_fabric_port *port_of(const struct up_qp *qp)
 
 void up_fabric_kick(struct up_qp *qp)
 {
-	if (qp->heap_index >= 0)
+	if (qp->sched.heap_index >= 0)
 		up_heap_remove(&lone.waiting, qp);
-	if (up_list_empty(&qp->run))
-		up_list_add_tail(&port_of(qp)->run, &qp->run);
+	if (up_list_empty(&qp->sched.run))
+		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
 }
 
 /* The harness steps its own time; a timer that begins in a turn begins with the turn. */
@@ -65,9 +65,9 @@ uint64_t up_worker_clock(void)
 void up_worker_forget(struct up_qp *qp)
 {
 	CHECK(lone.fabric->world_depth);
-	if (qp->heap_index >= 0)
+	if (qp->sched.heap_index >= 0)
 		up_heap_remove(&lone.waiting, qp);
-	up_list_del(&qp->run);
+	up_list_del(&qp->sched.run);
 }
 
 void up_worker_wake(struct up_worker *w)
@@ -106,22 +106,44 @@ void up_world_start(struct up_fabric *f)
 	f->world_depth--;
 }
 
+static enum up_run run_qp(struct up_qp *qp, struct up_budget *budget)
+{
+	enum up_run result = up_qp_run(lone.exec, qp, now, budget);
+
+	up_list_del(&qp->sched.run);
+	if (result == UP_RUN_WAIT)
+		CHECK(qp->sched.heap_index < 0 && !up_heap_push(&lone.waiting, qp));
+	else if (result == UP_RUN_MORE)
+		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
+	return result;
+}
+
+static struct up_budget turn_budget(void)
+{
+	return (struct up_budget){PORT_MESSAGES, lone.fabric->cfg.quantum_bytes};
+}
+
+bool up_fabric_flush(struct up_qp *qp)
+{
+	struct up_budget budget = turn_budget();
+
+	CHECK(lone.fabric->world_depth);
+	if (qp->sched.heap_index >= 0)
+		return false;
+	up_fabric_kick(qp);
+	return run_qp(qp, &budget) == UP_RUN_MORE;
+}
+
 static void run_port(struct up_fabric_port *p)
 {
-	struct up_budget budget = {PORT_MESSAGES, lone.fabric->cfg.quantum_bytes};
+	struct up_budget budget = turn_budget();
 	struct up_list *last = p->run.prev;
 	unsigned left = PORT_QPS;
 
 	while (!up_list_empty(&p->run) && left-- && budget.messages && budget.bytes) {
 		struct up_list *node = p->run.next;
-		struct up_qp *qp = UP_CONTAINER_OF(node, struct up_qp, run);
-		enum up_run result = up_qp_run(lone.exec, qp, now, &budget);
 
-		up_list_del(&qp->run);
-		if (result == UP_RUN_WAIT)
-			CHECK(qp->heap_index < 0 && !up_heap_push(&lone.waiting, qp));
-		else if (result == UP_RUN_MORE)
-			up_list_add_tail(&p->run, &qp->run);
+		run_qp(UP_CONTAINER_OF(node, struct up_qp, sched.run), &budget);
 		if (node == last)
 			break;
 	}

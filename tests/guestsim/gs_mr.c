@@ -113,11 +113,10 @@ struct gs_mr *gs_mr_register(struct gs_pd *pd, void *ptr, size_t len, unsigned a
 static void put_parts(uint8_t *entries, const struct gs_part *parts, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		uint8_t *e = entries + CX_KLM_BYTES * i;
+		struct cx_klm klm = {htobe32(parts[i].len), htobe32(parts[i].key),
+				     htobe64(parts[i].addr)};
 
-		cx_set(e, CX_KLM_BYTE_COUNT, parts[i].len);
-		cx_set(e, CX_KLM_KEY, parts[i].key);
-		cx_set64(e, CX_KLM_VA, parts[i].addr);
+		memcpy(entries + i * sizeof(klm), &klm, sizeof(klm));
 	}
 }
 

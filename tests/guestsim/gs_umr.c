@@ -89,7 +89,7 @@ static void update_translations(struct gs_mr *mr, const uint64_t *pages, unsigne
 				unsigned page_shift)
 {
 	struct gs_vm *vm = mr->vm;
-	size_t all = ((size_t)n * CX_MTT_SIZE + CX_XLT_ALIGN - 1) & ~(size_t)(CX_XLT_ALIGN - 1);
+	size_t all = ((size_t)n * CX_MTT_BYTES + CX_XLT_ALIGN - 1) & ~(size_t)(CX_XLT_ALIGN - 1);
 	size_t room = all < MAX_CHUNK ? all : MAX_CHUNK;
 	uint8_t *list = gs_ram_alloc(vm, room, 4096);
 	struct umr u = {.has_data = true};
@@ -101,9 +101,9 @@ static void update_translations(struct gs_mr *mr, const uint64_t *pages, unsigne
 		uint64_t octo = done / CX_XLT_OCTOWORD;
 
 		memset(list, 0, bytes);
-		for (size_t i = 0; i < bytes / CX_MTT_SIZE && done / CX_MTT_SIZE + i < n; i++)
-			up_put_be64(list + i * CX_MTT_SIZE,
-				    pages[done / CX_MTT_SIZE + i] | CX_MTT_PRESENT);
+		for (size_t i = 0; i < bytes / CX_MTT_BYTES && done / CX_MTT_BYTES + i < n; i++)
+			up_put_be64(list + i * CX_MTT_BYTES,
+				    pages[done / CX_MTT_BYTES + i] | CX_MTT_PRESENT);
 		if (done)
 			u.ctrl.flags |= CX_UMR_TRANSLATION_OFFSET;
 		u.ctrl.xlt_offset = htobe16(octo & 0xffff);
@@ -219,9 +219,9 @@ void gs_post_reg(struct gs_qp *qp, uint64_t wr_id, struct gs_mr *mr, void *ptr, 
 	mr->addr = iova;
 	mr->len = len;
 	mr->access = access;
-	u.mkey.flags = CX_ACCESS_MODE_MTT;
+	u.mkey.flags = CX_MKC_MODE_MTT;
 	u.mkey.log2_page_size = 12;
-	post_reg(qp, wr_id, mr, (const uint8_t *)pages, n * CX_MTT_SIZE, &u);
+	post_reg(qp, wr_id, mr, (const uint8_t *)pages, n * CX_MTT_BYTES, &u);
 	free(pages);
 }
 
@@ -240,7 +240,7 @@ void gs_post_reg_list(struct gs_qp *qp, uint64_t wr_id, struct gs_mr *mr,
 					  .va = htobe64(parts[i].addr)};
 		mr->len += parts[i].len;
 	}
-	u.mkey.flags = CX_ACCESS_MODE_KLMS;
+	u.mkey.flags = CX_MKC_MODE_KLMS;
 	post_reg(qp, wr_id, mr, (const uint8_t *)list, n * (unsigned)sizeof(list[0]), &u);
 	free(list);
 }

@@ -166,7 +166,7 @@ struct cx_cq *fake_cq(struct cx_eq *eq, uint8_t log_size, uint8_t cqe_shift, boo
 	cq->log_size = log_size;
 	cq->cqe_shift = cqe_shift;
 	up_lock_init(&cq->base.lock);
-	up_list_init(&cq->watch);
+	up_list_init(&cq->watch.node);
 	cq->dbr = fake_alloc(8, 8);
 	fake_ring(&cq->buf, (size_t)1 << (log_size + cqe_shift), scattered);
 	for (uint64_t i = 1; i <= 1u << log_size; i++)
@@ -195,8 +195,7 @@ struct cx_qp *fake_qp(enum up_qp_type type, uint8_t log_sq_size, bool scattered)
 	qp->base.pdn = FAKE_PD;
 	qp->base.state = UP_QPS_RTS;
 	qp->base.has_sq = qp->base.has_rq = true;
-	qp->base.heap_index = -1;
-	up_list_init(&qp->base.run);
+	up_sched_init(&qp->base.sched);
 	qp->base.qpn = (uint32_t)up_table_add(&fake.dev.hca.qps, &qp->base);
 	qp->user_index = 0x123;
 	qp->uidx_in_cqe = true;

@@ -59,10 +59,29 @@ static void pages_in_the_command(void **state)
 	assert_int_equal(check(mr, 0x7f0000000800, 3 * 4096 + 1, UP_ACCESS_LOCAL_READ), -EACCES);
 }
 
+/* Unlike in a work request: an entry here need not have bits beside the address. */
+static void entry_of_zero_is_the_first_page(void **state)
+{
+	struct up_mr_use use = {.pdn = PD, .qpn = 1, .access = UP_ACCESS_LOCAL_READ};
+	struct up_span span;
+	struct up_mr *mr;
+
+	assert_int_equal(up_mem_add(&rig.dev->hca.mem, 0, 4096, rig.ram, true), 0);
+	rig_begin_mkey(CX_MKC_MODE_MTT, 1, 1);
+	cx_set(rig_mkc(), CX_MKC_PD, PD);
+	cx_set64(rig_mkc(), CX_MKC_START_ADDR, 0);
+	cx_set64(rig_mkc(), CX_MKC_LEN, 2 * 4096);
+	rig_pages(CX_CREATE_MKEY_IN_ENTRIES_AT, 2);
+	up_put_be64(rig.in + CX_CREATE_MKEY_IN_ENTRIES_AT + CX_MTT_BYTES, 0);
+	mr = created();
+	assert_int_equal(up_mr_span(&rig.dev->hca, mr->key, &use, 0x1000, 1, &span), 0);
+	assert_ptr_equal(span.ptr, rig.ram);
+}
+
 static void list_of_keys(void **state)
 {
 	struct up_mr_use use = {.pdn = PD, .qpn = 1, .access = UP_ACCESS_LOCAL_READ};
-	uint8_t *klm = rig.in + CX_CREATE_MKEY_IN_ENTRIES_AT;
+	struct cx_klm *klm = (void *)(rig.in + CX_CREATE_MKEY_IN_ENTRIES_AT);
 	struct up_span span;
 	struct up_mr *all, *mr;
 
@@ -74,10 +93,10 @@ static void list_of_keys(void **state)
 	cx_set(rig_mkc(), CX_MKC_PD, PD);
 	cx_set(rig_mkc(), CX_MKC_LOG_PAGE_SIZE, 0);
 	cx_set64(rig_mkc(), CX_MKC_LEN, 300);
-	for (unsigned i = 0; i < 2; i++, klm += CX_KLM_BYTES) {
-		cx_set(klm, CX_KLM_BYTE_COUNT, 100 + i * 100);
-		cx_set(klm, CX_KLM_KEY, all->key);
-		cx_set64(klm, CX_KLM_VA, RIG_GPA + i * 8192);
+	for (unsigned i = 0; i < 2; i++) {
+		klm[i].bcount = htobe32(100 + i * 100);
+		klm[i].key = htobe32(all->key);
+		klm[i].va = htobe64(RIG_GPA + i * 8192);
 	}
 	mr = created();
 	assert_int_equal(up_mr_span(&rig.dev->hca, mr->key, &use, 150, 150, &span), 0);
@@ -172,9 +191,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup_running, rig_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(physical),	    TEST(pages_in_the_command),
-		TEST(list_of_keys), TEST(free_until_registered),
-		TEST(bad_shapes),   TEST(tables_are_bounded),
+		TEST(physical),
+		TEST(pages_in_the_command),
+		TEST(list_of_keys),
+		TEST(free_until_registered),
+		TEST(entry_of_zero_is_the_first_page),
+		TEST(bad_shapes),
+		TEST(tables_are_bounded),
 		TEST(query),
 	};
 

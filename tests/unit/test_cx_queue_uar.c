@@ -194,13 +194,13 @@ static void sweep_skips_what_needs_no_kick(void **state)
 		qp->base.state = (uint8_t)swept[i];
 		assert_int_equal(poll_at(now), 1);
 	}
-	qp->base.heap_index = 0;
+	qp->base.sched.heap_index = 0;
 	assert_int_equal(poll_at(now), 0);
-	qp->base.heap_index = -1;
+	qp->base.sched.heap_index = -1;
 	up_list_init(&runs);
-	up_list_add_tail(&runs, &qp->base.run);
+	up_list_add_tail(&runs, &qp->base.sched.run);
 	assert_int_equal(poll_at(now), 0);
-	up_list_del(&qp->base.run);
+	up_list_del(&qp->base.sched.run);
 	assert_int_equal(poll_at(now), 1);
 }
 

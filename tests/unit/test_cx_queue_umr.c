@@ -2,6 +2,8 @@
 /* Registration by work request (device/connectx/umr.c). */
 #include "fake_cx.h"
 
+#include "device/connectx/abi.h"
+
 #include <string.h>
 
 #define OTHER_PD 9
@@ -75,7 +77,7 @@ static struct up_mr *all_memory(uint32_t pdn, uint32_t access)
 static void add_page(uint64_t address)
 {
 	up_put_be64(list + list_bytes, address | CX_MTT_PRESENT);
-	list_bytes += CX_MTT_SIZE;
+	list_bytes += CX_MTT_BYTES;
 }
 
 static void add_piece(uint32_t len, uint32_t key, uint64_t addr)
@@ -222,13 +224,13 @@ static void list_by_reference(void **state)
 	const uint32_t n = 131064; /* as much as one request can bring: 1 MiB less 64 */
 	struct up_mr *mr = key_of(UP_MR_PAGES, n);
 	struct up_mr *dma = all_memory(OTHER_PD, UP_ACCESS_LOCAL_READ);
-	uint8_t *entries = fake_alloc(n * CX_MTT_SIZE, 64);
+	uint8_t *entries = fake_alloc(n * CX_MTT_BYTES, 64);
 
 	for (uint32_t i = 0; i < n; i++)
-		up_put_be64(entries + i * CX_MTT_SIZE, (uint64_t)i << 12 | CX_MTT_PRESENT);
+		up_put_be64(entries + i * CX_MTT_BYTES, (uint64_t)i << 12 | CX_MTT_PRESENT);
 	ctrl.flags = CX_UMR_CHECK_NOT_FREE;
 	ctrl.mkey_mask = htobe64(CX_MKEY_MASK_FREE);
-	send_reference(entries, n * CX_MTT_SIZE, dma->key);
+	send_reference(entries, n * CX_MTT_BYTES, dma->key);
 	assert_int_equal(run(registrar, mr), UP_WC_SUCCESS);
 	assert_int_equal(mr->count, n);
 	for (uint32_t i = 0; i < n; i++)
@@ -276,13 +278,13 @@ static void list_by_half_bad_reference(void **state)
 	send_reference(fake.ram + FAKE_RAM - 2048, 4096, dma->key);
 	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
 	assert_false(mr->valid);
-	assert_int_equal(mr->count, 2048 / CX_MTT_SIZE);
+	assert_int_equal(mr->count, 2048 / CX_MTT_BYTES);
 	/* Where nothing was written, nothing has changed. */
 	mr->valid = true;
 	send_reference(fake.ram + FAKE_RAM - 1024, 4096, dma->key);
 	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
 	assert_true(mr->valid);
-	assert_int_equal(mr->count, 2048 / CX_MTT_SIZE);
+	assert_int_equal(mr->count, 2048 / CX_MTT_BYTES);
 }
 
 static void inline_list_cut_short(void **state)
@@ -613,14 +615,14 @@ static void list_in_crumbs(void **state)
 	crumbs->access = UP_ACCESS_LOCAL_READ;
 	crumbs->valid = true;
 
-	send_reference(entries, 512 * CX_MTT_SIZE, crumbs->key);
+	send_reference(entries, 512 * CX_MTT_BYTES, crumbs->key);
 	((struct cx_wqe_data *)(void *)list)->addr = 0;
 	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
 	assert_int_equal(mr->pages[511], 511 << 12);
 	assert_true(wr.cost >= 512 * 256);
 
 	list_bytes = 0;
-	send_reference(entries, PIECES * CX_MTT_SIZE, crumbs->key);
+	send_reference(entries, PIECES * CX_MTT_BYTES, crumbs->key);
 	((struct cx_wqe_data *)(void *)list)->addr = 0;
 	assert_int_equal(run(kernel, mr), UP_WC_LOC_PROT_ERR);
 }

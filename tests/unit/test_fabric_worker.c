@@ -195,11 +195,11 @@ static void heap_keeps_the_earliest_on_top(void **state)
 		struct up_qp *top = h.qp[0];
 
 		for (unsigned i = 0; i < h.count; i++)
-			assert_int_equal(h.qp[i]->heap_index, i);
+			assert_int_equal(h.qp[i]->sched.heap_index, i);
 		assert_true(top->wait_next >= last);
 		last = top->wait_next;
 		up_heap_remove(&h, top);
-		assert_int_equal(top->heap_index, -1);
+		assert_int_equal(top->sched.heap_index, -1);
 	}
 	up_heap_fini(&h);
 }

@@ -28,10 +28,8 @@ int up_qp_create(struct up_qp *qp)
 	if (qp->is_special)
 		qp->hca->special[qp->special] = qp;
 	qp->state = UP_QPS_RESET;
-	qp->heap_index = -1;
 	up_lock_init(&qp->resp_lock);
-	up_list_init(&qp->run);
-	up_list_init(&qp->inbox);
+	up_sched_init(&qp->sched);
 	take_users(qp, 1);
 	return 0;
 }

@@ -50,6 +50,31 @@ enum up_wait {
 	UP_WAIT_PEER, /* the peer does not answer */
 };
 
+/*
+ * A QP's place in the schedule. Whoever provides struct up_net_ops owns it, and changes it on the
+ * QP's worker or with the world stopped; nothing else looks inside.
+ */
+struct up_sched {
+	struct up_list run;   /* on its port's run list */
+	struct up_list inbox; /* kicked by another thread; under the worker's inbox lock */
+	uint64_t hot_until;   /* its doorbell record is looked at in every turn until then */
+	int heap_index;	      /* in the heap of waiting QPs, -1 */
+};
+
+static inline void up_sched_init(struct up_sched *s)
+{
+	up_list_init(&s->run);
+	up_list_init(&s->inbox);
+	s->hot_until = 0;
+	s->heap_index = -1;
+}
+
+/* Nothing is known to be done for the QP: it runs after the next kick. On its worker. */
+static inline bool up_sched_is_idle(const struct up_sched *s)
+{
+	return up_list_empty(&s->run) && s->heap_index < 0;
+}
+
 struct up_exec;
 
 struct up_qp {
@@ -89,11 +114,7 @@ struct up_qp {
 	bool drained;  /* SQ_DRAINED was reported */
 	bool last_wqe; /* LAST_WQE was reported */
 
-	/* Scheduling, the worker's (fabric/worker.c). */
-	struct up_list run;   /* on its port's run list */
-	struct up_list inbox; /* kicked by another thread; under the worker's inbox lock */
-	uint64_t hot_until;   /* its doorbell record is looked at in every turn until then */
-	int heap_index;	      /* in the heap of waiting QPs, -1 */
+	struct up_sched sched;
 
 	struct up_qp_stats stats;
 };

@@ -9,7 +9,7 @@
 static void place(struct up_heap *h, unsigned i, struct up_qp *qp)
 {
 	h->qp[i] = qp;
-	qp->heap_index = (int)i;
+	qp->sched.heap_index = (int)i;
 }
 
 static void sift_up(struct up_heap *h, unsigned i)
@@ -60,15 +60,15 @@ int up_heap_push(struct up_heap *h, struct up_qp *qp)
 
 void up_heap_remove(struct up_heap *h, struct up_qp *qp)
 {
-	unsigned i = (unsigned)qp->heap_index;
+	unsigned i = (unsigned)qp->sched.heap_index;
 	struct up_qp *last = h->qp[--h->count];
 
-	qp->heap_index = -1;
+	qp->sched.heap_index = -1;
 	if (last == qp)
 		return;
 	place(h, i, last);
 	sift_down(h, i);
-	sift_up(h, (unsigned)last->heap_index);
+	sift_up(h, (unsigned)last->sched.heap_index);
 }
 
 void up_heap_fini(struct up_heap *h)

@@ -62,11 +62,11 @@ static struct up_fabric_port *port_of(const struct up_qp *qp)
 /* On the worker, or with the world stopped. */
 static void enqueue(struct up_worker *w, struct up_qp *qp)
 {
-	if (qp->heap_index >= 0)
+	if (qp->sched.heap_index >= 0)
 		up_heap_remove(&w->waiting, qp);
-	if (up_list_empty(&qp->run))
-		up_list_add_tail(&port_of(qp)->run, &qp->run);
-	qp->hot_until = 0;
+	if (up_list_empty(&qp->sched.run))
+		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
+	qp->sched.hot_until = 0;
 }
 
 void up_worker_wake(struct up_worker *w)
@@ -84,8 +84,8 @@ void up_fabric_kick(struct up_qp *qp)
 		return;
 	}
 	pthread_mutex_lock(&w->inbox_lock);
-	if (up_list_empty(&qp->inbox))
-		up_list_add_tail(&w->inbox, &qp->inbox);
+	if (up_list_empty(&qp->sched.inbox))
+		up_list_add_tail(&w->inbox, &qp->sched.inbox);
 	atomic_store(&w->inbox_full, true);
 	pthread_mutex_unlock(&w->inbox_lock);
 	up_worker_wake(w);
@@ -100,7 +100,7 @@ static bool take_inbox(struct up_worker *w)
 	pthread_mutex_lock(&w->inbox_lock);
 	up_list_each (pos, tmp, &w->inbox) {
 		up_list_del(pos);
-		enqueue(w, UP_CONTAINER_OF(pos, struct up_qp, inbox));
+		enqueue(w, UP_CONTAINER_OF(pos, struct up_qp, sched.inbox));
 	}
 	atomic_store(&w->inbox_full, false);
 	pthread_mutex_unlock(&w->inbox_lock);
@@ -112,11 +112,11 @@ void up_worker_forget(struct up_qp *qp)
 	struct up_worker *w = port_of(qp)->pub.worker;
 
 	pthread_mutex_lock(&w->inbox_lock);
-	up_list_del(&qp->inbox);
+	up_list_del(&qp->sched.inbox);
 	pthread_mutex_unlock(&w->inbox_lock);
-	if (qp->heap_index >= 0)
+	if (qp->sched.heap_index >= 0)
 		up_heap_remove(&w->waiting, qp);
-	up_list_del(&qp->run);
+	up_list_del(&qp->sched.run);
 }
 
 /* Runs one QP and says where it goes from here. True when it did something. */
@@ -127,16 +127,16 @@ static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct u
 	bool worked = before != port->messages;
 
 	if (result == UP_RUN_WAIT) {
-		up_list_del(&qp->run);
+		up_list_del(&qp->sched.run);
 		if (up_heap_push(&w->waiting, qp))
-			up_list_add_tail(&port_of(qp)->run, &qp->run);
+			up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
 		return worked;
 	}
-	if (worked || result == UP_RUN_MORE || !qp->hot_until)
-		qp->hot_until = now + HOT_NS;
-	up_list_del(&qp->run);
-	if (result == UP_RUN_MORE || now < qp->hot_until)
-		up_list_add_tail(&port_of(qp)->run, &qp->run);
+	if (worked || result == UP_RUN_MORE || !qp->sched.hot_until)
+		qp->sched.hot_until = now + HOT_NS;
+	up_list_del(&qp->sched.run);
+	if (result == UP_RUN_MORE || now < qp->sched.hot_until)
+		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
 	return worked || result == UP_RUN_MORE;
 }
 
@@ -153,10 +153,10 @@ bool up_fabric_flush(struct up_qp *qp)
 	struct up_worker *w = port_of(qp)->pub.worker;
 	struct up_budget budget = turn_budget(w);
 
-	if (qp->heap_index >= 0)
+	if (qp->sched.heap_index >= 0)
 		return false;
 	enqueue(w, qp);
-	return run_qp(w, qp, up_clock_ns(), &budget) && qp->heap_index < 0;
+	return run_qp(w, qp, up_clock_ns(), &budget) && qp->sched.heap_index < 0;
 }
 
 static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now)
@@ -170,7 +170,7 @@ static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now
 	while (!up_list_empty(&p->run) && left-- && budget.messages && budget.bytes) {
 		struct up_list *node = p->run.next;
 
-		worked |= run_qp(w, UP_CONTAINER_OF(node, struct up_qp, run), now, &budget);
+		worked |= run_qp(w, UP_CONTAINER_OF(node, struct up_qp, sched.run), now, &budget);
 		if (node == last)
 			return worked;
 	}

@@ -226,13 +226,8 @@ enum {
 	CX_MKC_MODE_KSM = 3,
 };
 
-/* A translation entry of 16 bytes for indirect modes (struct mlx5_klm), of 8 bytes for MTT. */
+/* A page's entry in a list (struct mlx5_mtt); those of lists of keys: struct cx_klm. */
 enum {
-	CX_KLM_BYTES = 16,
-	CX_KLM_BYTE_COUNT =
-		CX_FIELD(0x00, 0, 32), /* KSM: unused, the entity size is log_page_size */
-	CX_KLM_KEY = CX_FIELD(0x04, 0, 32),
-	CX_KLM_VA = CX_FIELD(0x08, 0, 64),
 	CX_MTT_BYTES = 8,
 	CX_OCTWORD_BYTES = 16,
 };

@@ -272,20 +272,10 @@ CX_AT(cx_mkey_seg, log2_page_size, 59);
 #define CX_MKEY_REMOTE_INVAL (1u << 24)
 #define CX_MKEY_PD_MASK 0xffffffu
 
-/* MLX5_MKC_ACCESS_MODE_* */
-enum cx_access_mode {
-	CX_ACCESS_MODE_PA = 0,
-	CX_ACCESS_MODE_MTT = 1,
-	CX_ACCESS_MODE_KLMS = 2,
-	CX_ACCESS_MODE_KSM = 3,
-};
-
-/* Translation entries. struct mlx5_mtt: page address | CX_MTT_*. */
-#define CX_MTT_SIZE 8u
+/* Of a page's entry, struct mlx5_mtt, beside its address. */
 #define CX_MTT_READ 1u
 #define CX_MTT_WRITE 2u
 #define CX_MTT_PRESENT (CX_MTT_READ | CX_MTT_WRITE)
-#define CX_MTT_ADDR_MASK 0xfffffffffffffff8ull
 
 /* struct mlx5_klm, struct mlx5_ksm (where bcount means nothing: all have the page size). */
 struct cx_klm {

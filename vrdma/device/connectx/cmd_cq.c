@@ -57,7 +57,7 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_cq *cq)
 	cq->moderation_count = (uint16_t)cx_get(cqc, CX_CQC_CQ_MAX_COUNT);
 	memcpy(cq->raw_ctx, cqc, sizeof(cq->raw_ctx));
 	up_lock_init(&cq->base.lock);
-	up_list_init(&cq->watch);
+	up_list_init(&cq->watch.node);
 	return take_ring(c, cqc, &cq->buf, &cq->log_size, &cq->cqe_shift);
 }
 
@@ -148,7 +148,7 @@ enum cx_status cx_query_cq(struct cx_cmd *c)
 	cx_set(cqc, CX_CQC_STATUS, cq->dead ? CX_CQ_STATUS_OVERFLOW : CX_CQ_STATUS_OK);
 	cx_set(cqc, CX_CQC_ST, CX_CQ_ST_ARMED);
 	cx_set(cqc, CX_CQC_PRODUCER_COUNTER, cq->producer & CX_CQ_CI_MASK);
-	cx_set(cqc, CX_CQC_LAST_SOLICIT_INDEX, cq->solicited_producer & CX_CQ_CI_MASK);
+	cx_set(cqc, CX_CQC_LAST_SOLICIT_INDEX, cq->watch.solicited_producer & CX_CQ_CI_MASK);
 	if (cq->dbr)
 		cx_set(cqc, CX_CQC_CONSUMER_COUNTER,
 		       up_fetch_be32(&cq->dbr[CX_DBR_CQ_CI]) & CX_CQ_CI_MASK);

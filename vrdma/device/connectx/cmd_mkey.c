@@ -3,6 +3,7 @@
  * Commands on memory keys. Most keys are created free, with room for translation entries that a
  * registration work request fills in later (umr.c); some bring theirs along.
  */
+#include "device/connectx/abi_queue.h"
 #include "device/connectx/cmd.h"
 
 #include <errno.h>
@@ -19,15 +20,6 @@ static struct up_mr *mr_get(struct cx_cmd *c)
 static uint32_t access_mode(const uint8_t *mkc)
 {
 	return cx_get(mkc, CX_MKC_ACCESS_MODE_4_2) << 2 | cx_get(mkc, CX_MKC_ACCESS_MODE_1_0);
-}
-
-static uint32_t access_rights(const uint8_t *mkc)
-{
-	return (cx_get(mkc, CX_MKC_LR) ? UP_ACCESS_LOCAL_READ : 0) |
-	       (cx_get(mkc, CX_MKC_LW) ? UP_ACCESS_LOCAL_WRITE : 0) |
-	       (cx_get(mkc, CX_MKC_RR) ? UP_ACCESS_REMOTE_READ : 0) |
-	       (cx_get(mkc, CX_MKC_RW) ? UP_ACCESS_REMOTE_WRITE : 0) |
-	       (cx_get(mkc, CX_MKC_A) ? UP_ACCESS_REMOTE_ATOMIC : 0);
 }
 
 /* The shape of a key, checked: what it translates by, room for entries, and how many it brings. */
@@ -68,23 +60,18 @@ static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct s
 static void fill_pages(struct cx_cmd *c, struct up_mr *mr, uint32_t count)
 {
 	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
-	uint32_t end = count - c->done < STEP_PAGES ? count : c->done + STEP_PAGES;
+	uint32_t left = count - c->done, n = left < STEP_PAGES ? left : STEP_PAGES;
 
-	for (uint32_t i = c->done; i < end; i++)
-		mr->pages[i] = up_get_be64(entries + i * CX_MTT_BYTES) & CX_MTT_ADDRESS_MASK;
-	c->done = end;
+	/* Without paging, entries of a command need no bits beside the address: 0 is a page. */
+	cx_mkey_write_entries(mr, c->done, entries + c->done * CX_MTT_BYTES, n, 0);
+	c->done += n;
 }
 
 static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shape *s)
 {
-	for (uint32_t i = 0; i < s->count; i++) {
-		const uint8_t *klm = entries + i * CX_KLM_BYTES;
-
-		mr->pieces[i].addr = cx_get64(klm, CX_KLM_VA);
-		mr->pieces[i].key = cx_get(klm, CX_KLM_KEY);
-		mr->pieces[i].len =
-			s->ksm ? 1ull << mr->page_shift : cx_get(klm, CX_KLM_BYTE_COUNT);
-	}
+	cx_mkey_write_entries(mr, 0, entries, s->count, 0);
+	for (uint32_t i = 0; s->ksm && i < s->count; i++)
+		mr->pieces[i].len = 1ull << mr->page_shift;
 	mr->count = s->count;
 	return up_mr_seal_list(mr);
 }
@@ -96,6 +83,7 @@ static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shap
 static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mkc,
 			   const struct shape *s)
 {
+	const struct cx_mkey_seg *seg = (const struct cx_mkey_seg *)mkc;
 	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
 	uint32_t shift = cx_get(mkc, CX_MKC_LOG_PAGE_SIZE);
 
@@ -105,7 +93,7 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	mr->pdn = cx_get(mkc, CX_MKC_PD);
 	mr->qpn = cx_get(mkc, CX_MKC_QPN);
-	mr->access = access_rights(mkc);
+	cx_mkey_set_access(mr, seg->flags, UINT64_MAX);
 	mr->remote_inv = cx_get(mkc, CX_MKC_EN_RINVAL);
 	mr->absolute = cx_get(mkc, CX_MKC_LENGTH64);
 	mr->start = cx_get64(mkc, CX_MKC_START_ADDR);
@@ -193,15 +181,6 @@ enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 	return CX_OK;
 }
 
-static void put_rights(uint8_t *mkc, uint32_t access)
-{
-	cx_set(mkc, CX_MKC_LR, !!(access & UP_ACCESS_LOCAL_READ));
-	cx_set(mkc, CX_MKC_LW, !!(access & UP_ACCESS_LOCAL_WRITE));
-	cx_set(mkc, CX_MKC_RR, !!(access & UP_ACCESS_REMOTE_READ));
-	cx_set(mkc, CX_MKC_RW, !!(access & UP_ACCESS_REMOTE_WRITE));
-	cx_set(mkc, CX_MKC_A, !!(access & UP_ACCESS_REMOTE_ATOMIC));
-}
-
 enum cx_status cx_query_mkey(struct cx_cmd *c)
 {
 	static const uint8_t modes[] = {
@@ -219,7 +198,7 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 	cx_set(mkc, CX_MKC_FREE, !mr->valid);
 	cx_set(mkc, CX_MKC_UMR_EN, mr->registrable);
 	cx_set(mkc, CX_MKC_ACCESS_MODE_1_0, modes[mr->kind]);
-	put_rights(mkc, mr->access);
+	((struct cx_mkey_seg *)mkc)->flags |= cx_mkey_access_flags(mr);
 	cx_set(mkc, CX_MKC_QPN, mr->qpn);
 	cx_set(mkc, CX_MKC_MKEY_7_0, mr->key & 0xff);
 	cx_set(mkc, CX_MKC_LENGTH64, mr->absolute);

@@ -12,9 +12,11 @@
  *              qp_modify, vport, reg, mcg; cmd_queue.c has what those of queues share
  *   buf.c      rings in guest memory, as page lists
  *   eq.c       event queue entries, interrupts
- *   cq.c       completion queue entries, arming, moderation
+ *   cq.c       completion queue entries
+ *   cq_watch.c arming, moderation, events
  *   wqe.c      send and receive work queue elements into engine requests
  *   srq.c      shared receive queues (linked lists of elements)
+ *   mkey.c     rights and translation entries of memory keys
  *   umr.c      registration work requests
  *   uar.c      doorbell hints of the UAR pages, trapped doorbells
  *   abi.h      layouts of registers, commands and contexts; abi_queue.h: WQEs, CQEs, EQEs
@@ -72,6 +74,32 @@ struct cx_eq {
 	uint32_t users;	     /* CQs */
 };
 
+/* Where a queue stands with the watch list of its device. */
+enum cx_watch_state {
+	CX_WATCH_OFF,	 /* all was taken when it was looked at; or it is being looked at */
+	CX_WATCH_PARKED, /* on the list, to be looked at at `next` */
+	CX_WATCH_FRESH,	 /* at the list's front: completions came since the last look */
+};
+
+/*
+ * What is known of a queue that may be due an event (cq_watch.c). The list and the state change
+ * under dev->watch_lock, all else under the queue's lock.
+ */
+struct cx_cq_watch {
+	struct up_list node; /* on dev->watch */
+	enum cx_watch_state state;
+	uint32_t solicited_producer; /* producer index after the last solicited completion */
+	bool have_served;
+	uint32_t served_arm;	       /* the arm record that was answered by an event */
+	bool untold, untold_solicited; /* completions since the last event */
+	uint64_t first_pending;	       /* moderation: when the oldest unreported completion came */
+	/* In ns. */
+	uint32_t delay; /* from a completion to the first look */
+	uint64_t since; /* when the latest ones were found */
+	uint64_t next;	/* when to look, while parked */
+	uint64_t step;	/* from the last look to that one */
+};
+
 struct cx_cq {
 	struct up_cq base;
 	struct cx_device *dev;
@@ -87,16 +115,8 @@ struct cx_cq {
 	uint32_t consumer; /* as last read from the guest, for the overrun check */
 	uint64_t last_stamp; /* the latest timestamp; they never go back */
 	uint16_t moderation_count, moderation_us;
-	uint32_t solicited_producer; /* producer index after the last solicited completion */
-	bool have_served;
-	uint32_t served_arm;	       /* the arm record that was answered by an event */
-	bool untold, untold_solicited; /* completions since the last event */
-	uint64_t first_pending;	       /* moderation: when the oldest unreported completion came */
-	struct up_list watch;	       /* on dev->watch while it holds what may be due an event */
-	bool watch_fresh;     /* completions came since the last look; at the list's front */
-	uint32_t watch_delay; /* ns from a completion to the first look */
-	uint64_t watch_since, watch_next, watch_step; /* ns */
-	uint8_t raw_ctx[64];			      /* as created, for QUERY_CQ */
+	struct cx_cq_watch watch;
+	uint8_t raw_ctx[64]; /* as created, for QUERY_CQ */
 };
 
 struct cx_srq {
@@ -279,16 +299,24 @@ void cx_port_event(struct cx_device *dev, bool active);
 /* cq.c */
 void cx_cq_post(struct up_cq *cq, const struct up_wc *wc);
 void cx_cq_prefetch(struct up_cq *cq);
-/* Serves the watch list: events for armed CQs. Returns the number raised, lowers *due. */
-unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due);
-/* Takes a CQ that goes away off the watch list. World stopped. */
-void cx_cq_forget(struct cx_cq *cq);
+/* Completions that the guest has not taken yet. The queue has a doorbell record. */
+uint32_t cx_cq_unread(const struct cx_cq *cq);
+/* On the worker: the time of the turn, which completions are stamped with. */
+void cx_cq_set_turn(uint64_t now);
 /*
  * MODIFY_CQ, resize: the ring in cq->resize_buf, of 1 << log_size entries of 1 << cqe_shift bytes,
  * replaces the one in use, which is freed. World stopped. -EINVAL: more completions are unread than
  * it holds; -ENOSPC: no room to tell the guest; -EFAULT. Then resize_buf is still the caller's.
  */
 int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift);
+
+/* cq_watch.c */
+/* A completion was written to the queue, under its lock: it may be due an event. */
+void cx_cq_watch_add(struct cx_cq *cq, bool solicited);
+/* Serves the watch list: events for armed CQs. Returns the number raised, lowers *due. */
+unsigned cx_cq_watch(struct cx_device *dev, uint64_t now, uint64_t *due);
+/* Takes a CQ that goes away off the watch list. World stopped. */
+void cx_cq_forget(struct cx_cq *cq);
 
 /* wqe.c, srq.c, umr.c: struct up_hca_ops. */
 int cx_sq_fetch(struct up_qp *qp, struct up_send_wr *wr);
@@ -300,6 +328,20 @@ int cx_srq_take(struct up_srq *srq, struct up_recv_wr *wr);
 void cx_srq_check_limit(struct cx_srq *srq);
 void cx_qp_reset(struct up_qp *qp);
 enum up_wc_status cx_exec_local(struct up_qp *qp, struct up_send_wr *wr);
+
+/* mkey.c */
+/* Grants what `flags` has and revokes what it lacks, of the rights that `mask` names. */
+void cx_mkey_set_access(struct up_mr *mr, uint8_t flags, uint64_t mask);
+uint8_t cx_mkey_access_flags(const struct up_mr *mr);
+uint32_t cx_mkey_entry_bytes(const struct up_mr *mr);
+/* An entry of a list; the offset is up_mr_seal_list()'s. */
+struct up_mr_piece cx_mkey_piece(const uint8_t *from);
+/*
+ * Entries [first, first + n) of the table, which is there, as they lie at `from`. `of_zero` is the
+ * page that an entry of 0 stands for.
+ */
+void cx_mkey_write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n,
+			   uint64_t of_zero);
 
 /* uar.c */
 int cx_uar_init(struct cx_device *dev);

@@ -4,7 +4,7 @@
  *
  * The consumer index of an event queue goes to a doorbell page word that all queues of a driver
  * share, so it cannot be known. It is not needed: of one completion queue at most one event is
- * under way at a time (cq.c), and the others come from commands and errors.
+ * under way at a time (cq_watch.c), and the others come from commands and errors.
  */
 #include "device/connectx/connectx.h"
 

@@ -203,7 +203,7 @@ static bool is_swept(const struct cx_qp *qp)
 {
 	enum up_qp_state state = up_qp_state_get(&qp->base);
 
-	if (!up_list_empty(&qp->base.run) || qp->base.heap_index >= 0)
+	if (!up_sched_is_idle(&qp->base.sched))
 		return false;
 	return state == UP_QPS_RTS || state == UP_QPS_SQE || state == UP_QPS_ERR;
 }

@@ -29,7 +29,10 @@
 #define SPAN_COST 256
 #define MAX_SPANS 1024
 
-/* Where no VM has memory, also after the largest offset into a page is added. */
+/*
+ * An entry has bits for its rights, so that of 0 is none. This is where no VM has memory, also
+ * after the largest offset into a page is added.
+ */
 #define NO_PAGE (1ull << 63)
 
 struct umr {
@@ -126,18 +129,13 @@ static bool is_valid_change(const struct umr *u)
 	return (u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET) || !u->ctrl.xlt_offset;
 }
 
-static uint32_t entry_bytes(const struct up_mr *mr)
-{
-	return mr->kind == UP_MR_PAGES ? CX_MTT_SIZE : sizeof(struct cx_klm);
-}
-
 /*
  * Which entries are written. Drivers write them 64 bytes at a time, so the last ones may lie
  * behind the end of a table that is smaller: those are left out.
  */
 static bool place_entries(struct umr *u)
 {
-	uint32_t size = entry_bytes(u->mr), unit = CX_XLT_ALIGN / size;
+	uint32_t size = cx_mkey_entry_bytes(u->mr), unit = CX_XLT_ALIGN / size;
 	uint64_t room = u->mr->capacity, count, first = 0;
 
 	count = be16toh(u->ctrl.xlt_octowords) * CX_XLT_OCTOWORD / size;
@@ -154,34 +152,6 @@ static bool place_entries(struct umr *u)
 	u->first = (uint32_t)first;
 	u->count = (uint32_t)(first >= room ? 0 : count > room - first ? room - first : count);
 	return true;
-}
-
-static void write_pages(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t entry = up_get_be64(from + i * CX_MTT_SIZE);
-
-		mr->pages[first + i] = entry ? entry & CX_MTT_ADDR_MASK : NO_PAGE;
-	}
-}
-
-static void write_pieces(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
-		struct up_mr_piece *piece = &mr->pieces[first + i];
-
-		piece->len = up_get_be32(from);
-		piece->key = up_get_be32(from + 4);
-		piece->addr = up_get_be64(from + 8);
-	}
-}
-
-static void write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
-{
-	if (mr->kind == UP_MR_PAGES)
-		write_pages(mr, first, from, n);
-	else
-		write_pieces(mr, first, from, n);
 }
 
 /* Copies what a data segment points to, in the QP's own domain. */
@@ -223,11 +193,10 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 		return true;
 	if (u->seg.flags & writes)
 		use.access |= UP_ACCESS_LOCAL_WRITE;
-	for (uint32_t i = 0; i < n; i++, from += sizeof(struct cx_klm)) {
-		uint32_t len = up_get_be32(from);
+	for (uint32_t i = 0; i < n; i++) {
+		struct up_mr_piece piece = cx_mkey_piece(from + i * sizeof(struct cx_klm));
 
-		if (len &&
-		    up_mr_check(u->hca, up_get_be32(from + 4), &use, up_get_be64(from + 8), len))
+		if (piece.len && up_mr_check(u->hca, piece.key, &use, piece.addr, piece.len))
 			return false;
 	}
 	return true;
@@ -236,7 +205,7 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 /* On failure u->count is how many were written all the same. */
 static enum up_wc_status update_by_reference(struct umr *u)
 {
-	uint32_t size = entry_bytes(u->mr), asked = u->count;
+	uint32_t size = cx_mkey_entry_bytes(u->mr), asked = u->count;
 	const struct cx_wqe_data *data = (const void *)u->list;
 	uint8_t chunk[CHUNK_BYTES];
 	uint64_t addr;
@@ -253,7 +222,7 @@ static enum up_wc_status update_by_reference(struct umr *u)
 			return UP_WC_LOC_PROT_ERR;
 		if (!is_bindable(u, chunk, n))
 			return UP_WC_MW_BIND_ERR;
-		write_entries(u->mr, u->first + u->count, chunk, n);
+		cx_mkey_write_entries(u->mr, u->first + u->count, chunk, n, NO_PAGE);
 		u->count += n;
 		addr += n * size;
 	}
@@ -271,11 +240,11 @@ static enum up_wc_status update_entries(struct umr *u)
 	if (up_mr_make_table(mr))
 		return UP_WC_MW_BIND_ERR;
 	if (u->ctrl.flags & CX_UMR_INLINE) {
-		if (u->list_bytes / entry_bytes(mr) < u->count)
+		if (u->list_bytes / cx_mkey_entry_bytes(mr) < u->count)
 			return UP_WC_LOC_QP_OP_ERR;
 		if (!is_bindable(u, u->list, u->count))
 			return UP_WC_MW_BIND_ERR;
-		write_entries(mr, u->first, u->list, u->count);
+		cx_mkey_write_entries(mr, u->first, u->list, u->count, NO_PAGE);
 	} else {
 		status = update_by_reference(u);
 		if (!u->count)
@@ -291,30 +260,6 @@ static enum up_wc_status update_entries(struct umr *u)
 	if (mr->kind == UP_MR_LIST)
 		up_mr_seal_list(mr);
 	return status;
-}
-
-static void update_access(struct umr *u)
-{
-	static const struct {
-		uint64_t mask;
-		uint8_t flag;
-		uint32_t access;
-	} rights[] = {
-		{CX_MKEY_MASK_LR, CX_MKEY_LR, UP_ACCESS_LOCAL_READ},
-		{CX_MKEY_MASK_LW, CX_MKEY_LW, UP_ACCESS_LOCAL_WRITE},
-		{CX_MKEY_MASK_RR, CX_MKEY_RR, UP_ACCESS_REMOTE_READ},
-		{CX_MKEY_MASK_RW, CX_MKEY_RW, UP_ACCESS_REMOTE_WRITE},
-		{CX_MKEY_MASK_A, CX_MKEY_A, UP_ACCESS_REMOTE_ATOMIC},
-	};
-
-	for (unsigned i = 0; i < UP_ARRAY_SIZE(rights); i++) {
-		if (!(u->mask & rights[i].mask))
-			continue;
-		if (u->seg.flags & rights[i].flag)
-			u->mr->access |= rights[i].access;
-		else
-			u->mr->access &= ~rights[i].access;
-	}
 }
 
 static void update_fields(struct umr *u)
@@ -338,7 +283,7 @@ static void update_fields(struct umr *u)
 		mr->qpn = seg_qpn(u);
 	if (u->mask & CX_MKEY_MASK_KEY)
 		mr->key = (mr->key & ~0xffu) | (be32toh(u->seg.qpn_mkey7_0) & 0xff);
-	update_access(u);
+	cx_mkey_set_access(mr, u->seg.flags, u->mask);
 	if (u->mask & CX_MKEY_MASK_FREE)
 		mr->valid = !(u->seg.status & CX_MKEY_FREE);
 }
