@@ -5,6 +5,8 @@
 #include "daemon/protocol.h"
 #include "daemon/qemu_args.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -19,7 +21,7 @@ const char *up_port_state(const struct up_port *port)
 
 	if (p->failed)
 		return "failed";
-	if (p->device->fatal)
+	if (cx_device_is_fatal(p->device))
 		return "error";
 	return port->active ? "active" : "down";
 }
@@ -75,8 +77,8 @@ static json_t *port_json(const struct up_port *port)
 	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:s, s:s}", "name", port->name,
 			 "tenant", port->tenant, "lid", port->lid, "guid", gid + 20, "gid", gid,
 			 "state", up_port_state(port), "connected", up_daemon_port_connected(port),
-			 "doorbells", p->device->cfg.trap_doorbells ? "trap" : "shared", "socket",
-			 p->socket);
+			 "doorbells", p->doorbells == UP_DOORBELLS_TRAP ? "trap" : "shared",
+			 "socket", p->socket);
 }
 
 static json_t *cmd_port_list(struct call *c)

@@ -11,6 +11,7 @@
 #include "daemon/commands.h"
 #include "daemon/protocol.h"
 
+#include "base/bytes.h"
 #include "base/log.h"
 
 #include <errno.h>

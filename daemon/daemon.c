@@ -5,6 +5,7 @@
 #include "daemon/control.h"
 #include "daemon/rundir.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "subnet/subnet.h"

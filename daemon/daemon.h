@@ -8,7 +8,7 @@
 
 #include "daemon/settings.h"
 
-#include "device/connectx/connectx.h"
+#include "device/connectx/device.h"
 
 #include <systemd/sd-event.h>
 
@@ -32,8 +32,8 @@ struct up_daemon_port {
 	struct cx_device *device;
 	sd_event_source *source; /* of the device's vfio-user server */
 	char *socket;
-	enum up_doorbells doorbells;
-	bool failed; /* its server broke; it serves no VM any more */
+	enum up_doorbells doorbells; /* as settled: not the default */
+	bool failed;		     /* its server broke; it serves no VM any more */
 };
 
 static inline struct up_daemon_port *up_daemon_port(const struct up_port *port)

@@ -25,14 +25,7 @@ static int serve(sd_event_source *source, int fd, uint32_t revents, void *arg)
 
 bool up_daemon_port_connected(const struct up_port *port)
 {
-	return up_vfio_server_connected(up_daemon_port(port)->device->server);
-}
-
-static bool wants_trap(const struct up_daemon *d, const struct up_daemon_port *p)
-{
-	enum up_doorbells how = p->doorbells ? p->doorbells : d->settings.doorbells;
-
-	return how == UP_DOORBELLS_TRAP;
+	return cx_device_connected(up_daemon_port(port)->device);
 }
 
 static int open_device(struct up_daemon *d, struct up_daemon_port *p, struct up_error *e)
@@ -41,7 +34,7 @@ static int open_device(struct up_daemon *d, struct up_daemon_port *p, struct up_
 	struct cx_device_config cfg = {
 		.socket_path = p->socket,
 		.socket_mode = s->socket_mode,
-		.trap_doorbells = wants_trap(d, p),
+		.trap_doorbells = p->doorbells == UP_DOORBELLS_TRAP,
 	};
 
 	p->device = cx_device_create(p->port, &cfg);
@@ -142,7 +135,7 @@ int up_daemon_port_add(struct up_daemon *d, const struct up_port_settings *s, st
 	}
 	p->daemon = d;
 	p->port = port;
-	p->doorbells = s->doorbells;
+	p->doorbells = s->doorbells ? s->doorbells : d->settings.doorbells;
 	port->owner = p;
 	if (open_port(d, p, e) < 0) {
 		close_port(p);

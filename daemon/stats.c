@@ -63,8 +63,8 @@ void up_stats_reply_destroy(struct up_stats_reply *r)
 static void add_port(struct up_text *out, const struct up_port *port)
 {
 	const struct up_daemon_port *p = up_daemon_port(port);
-	const struct up_hca_stats *s = &p->device->hca.stats;
-	const struct up_vfio_stats *v = up_vfio_server_stats(p->device->server);
+	const struct up_hca_stats *s = &cx_device_hca(p->device)->stats;
+	const struct up_vfio_stats *v = cx_device_socket_stats(p->device);
 	char gid[UP_GID_TEXT];
 
 	up_format_gid(gid, &port->gid);
@@ -151,7 +151,7 @@ static void next_port(struct up_stats_reply *r, struct up_text *out)
 static void next_qps(struct up_stats_reply *r, struct up_text *out)
 {
 	struct up_port *port = up_port_find(r->daemon->fabric, r->names[r->at]);
-	const struct up_table *t = port ? &up_daemon_port(port)->device->hca.qps : NULL;
+	const struct up_table *t = port ? &cx_device_hca(up_daemon_port(port)->device)->qps : NULL;
 	struct up_qp *qp = NULL;
 
 	for (unsigned n = 0; r->qps && t && n < QPS_A_PIECE; n++) {

@@ -10,6 +10,7 @@
 #include "daemon/qemu_args.h"
 
 #include "base/log.h"
+#include "device/connectx/connectx.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 /*
  * The ConnectX-5 as a guest sees it: objects of the device and what its files offer one another.
  *
+ *   device.h   what the daemon needs of a device
  *   device.c   creation, reset, and the end of everything that a guest created
  *   pci.c      the PCI function: vfio-user callbacks, memory map, interrupts
  *   iseg.c     initialization segment: registers of BAR0 below the UAR pages
@@ -29,10 +30,8 @@
 #define UP_CONNECTX_H
 
 #include "base/bytes.h"
-#include "engine/hca.h"
-#include "fabric/fabric.h"
+#include "device/connectx/device.h"
 #include "vfio/pci_config.h"
-#include "vfio/vfio_user.h"
 
 #define CX_BAR0_SIZE (32u << 20)
 #define CX_UAR_OFFSET 0x10000u
@@ -161,12 +160,6 @@ struct cx_uar {
 	uint64_t seen[4]; /* last word at 0x800, 0x900, 0xa00, 0xb00 */
 };
 
-struct cx_device_config {
-	const char *socket_path;
-	unsigned socket_mode;
-	bool trap_doorbells;
-};
-
 struct cx_device {
 	struct up_hca hca;
 	struct up_port *port;
@@ -238,12 +231,7 @@ static inline uint64_t cx_clock_ticks(uint64_t ns)
 	return ns * 5 / 32;
 }
 
-/* device.c: the daemon's interface. NULL with errno. */
-struct cx_device *cx_device_create(struct up_port *port, const struct cx_device_config *cfg);
-void cx_device_destroy(struct cx_device *dev);
-/* One descriptor to poll for input; then call cx_device_process(): 0, or a negative errno. */
-int cx_device_fd(const struct cx_device *dev);
-int cx_device_process(struct cx_device *dev);
+/* device.c; device.h has what the daemon calls. */
 /* Destroys every object of the guest and returns to the power-on state. */
 void cx_device_reset(struct cx_device *dev);
 /*

@@ -177,6 +177,26 @@ int cx_device_process(struct cx_device *dev)
 	return err;
 }
 
+bool cx_device_connected(const struct cx_device *dev)
+{
+	return up_vfio_server_connected(dev->server);
+}
+
+bool cx_device_is_fatal(const struct cx_device *dev)
+{
+	return dev->fatal;
+}
+
+const struct up_hca *cx_device_hca(const struct cx_device *dev)
+{
+	return &dev->hca;
+}
+
+const struct up_vfio_stats *cx_device_socket_stats(const struct cx_device *dev)
+{
+	return up_vfio_server_stats(dev->server);
+}
+
 static void fini_tables(struct cx_device *dev)
 {
 	up_table_fini(&dev->counters);
