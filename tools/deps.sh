@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs what is missing for the given purposes: build; vm (virtual machines, for the demo and the tests);
-# check (the other tests). All three by default. Asks nothing, uses sudo where it is not root, and does nothing
-# at all where nothing is missing. On a distribution that it does not know it prints the list, and is content.
+# check (the other tests); bench (what libunderpass is measured beside). All by default. Asks nothing, uses
+# sudo where it is not root, and does nothing at all where nothing is missing. With --rebuild FOLDER that build
+# folder learns of what was installed. On a distribution that it does not know it prints the list, and is content.
 
 set -eu
 
@@ -20,6 +21,7 @@ build	libconfig-dev		libconfig-devel
 build	libncurses-dev		ncurses-devel
 build	uthash-dev		uthash-devel
 build	libcmocka-dev		libcmocka-devel
+build	libfabric-dev		libfabric-devel
 vm	python3			python3
 vm	dpkg			dpkg
 vm	apt			apt
@@ -37,9 +39,18 @@ check	cppcheck		cppcheck
 check	git			git
 check	python3			python3
 check	mandoc			-
+check	libfabric-bin		libfabric
+check	libopenmpi-dev		openmpi-devel
+check	openmpi-bin		openmpi
+check	iproute2		iproute
 check	-			libasan
 check	-			libubsan
 check	-			libtsan
+bench	python3			python3
+bench	libopenmpi-dev		openmpi-devel
+bench	openmpi-bin		openmpi
+bench	libucx-dev		ucx-devel
+bench	iproute2		iproute
 '
 
 say() {
@@ -94,7 +105,12 @@ print_list() {
 	done
 }
 
-[ $# -gt 0 ] || set -- build vm check
+rebuild=''
+if [ "${1:-}" = --rebuild ]; then
+	rebuild=$2
+	shift 2
+fi
+[ $# -gt 0 ] || set -- build vm check bench
 [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m); only x86_64 is supported"
 column=2
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && [ -e /etc/debian_version ]; then
@@ -110,7 +126,7 @@ fi
 wanted=''
 for purpose in "$@"; do
 	names=$(echo "$table" | awk -v p="$purpose" -v c=$column '$1 == p && $c != "-" { print $c }')
-	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, vm and check"
+	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, vm, check and bench"
 	for package in $names; do
 		wanted="$wanted $(missing "$package")"
 	done
@@ -142,4 +158,7 @@ fedora)
 	$run dnf -q -y --setopt=install_weak_deps=False install $wanted
 	;;
 esac
+if [ -n "$rebuild" ] && [ -e "$rebuild/build.ninja" ]; then
+	meson setup --reconfigure "$rebuild"
+fi
 say "done"

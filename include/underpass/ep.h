@@ -26,9 +26,16 @@ struct up_ep_attr {
 	const char *lanes;	 /* names, comma separated, best first; NULL: all there are */
 	uint32_t max_peers;	 /* that may talk to this endpoint at a time; 0: 1024 */
 	uint32_t max_unexpected; /* bytes of tagged messages kept without a receive; 0: 64 MiB */
+	uint32_t max_addr;	 /* bytes of the endpoint's address at most; 0: UP_ADDR_MAX */
 };
 
-/* 0, -EINVAL, -ENOMEM, or what the last lane failed with when none could be opened. */
+/*
+ * 0, -EINVAL, -ENOMEM, or what the last lane failed with when none could be opened.
+ *
+ * An endpoint is of the process that opened it. A child of fork(2) may do nothing with its parent's
+ * but close it, which neither the parent nor its peers notice; and not with automatic progress,
+ * whose thread the child lacks.
+ */
 int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep);
 /*
  * Ends every open operation with -ECANCELED, and tells the peers that it goes. No other thread may
@@ -37,7 +44,7 @@ int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep);
 void up_ep_close(struct up_ep *ep);
 
 /* An address is opaque: send it to others as it is. Its length is at most UP_ADDR_MAX bytes. */
-#define UP_ADDR_MAX 256
+#define UP_ADDR_MAX 248
 /* Stores this endpoint's own; returns its length. `addr` has room for UP_ADDR_MAX bytes. */
 size_t up_ep_address(struct up_ep *ep, void *addr);
 
@@ -50,11 +57,23 @@ size_t up_ep_address(struct up_ep *ep, void *addr);
 int up_peer_add(struct up_ep *ep, const void *addr, size_t len, up_peer *peer);
 /* Ends open operations with the peer with -ECANCELED. What still comes from it is dropped. */
 void up_peer_remove(struct up_ep *ep, up_peer peer);
+/* Why operations with the peer cannot start: 0: they can, -EHOSTDOWN, -EPROTO, -EPROTONOSUPPORT,
+ * -EINVAL for a handle of none. */
+int up_peer_error(struct up_ep *ep, up_peer peer);
 /* The address of a peer, also of one that was never added but sent something. 0 or -EINVAL. */
 int up_peer_address(struct up_ep *ep, up_peer peer, void *addr, size_t *len);
 
 /* Moves everything that can move. Returns how much happened, 0 for nothing. Never blocks. */
 unsigned up_progress(struct up_ep *ep);
+
+/*
+ * Between the two no other thread is in the endpoint, and no callback runs but inside of calls of
+ * this thread: several calls, and what belongs to the endpoint at the application, are one step. By
+ * the same thread again and again; callbacks run in such a state. Short, and never around
+ * up_progress(), which would do nothing.
+ */
+void up_ep_enter(struct up_ep *ep);
+void up_ep_leave(struct up_ep *ep);
 
 /*
  * Waiting without polling: the descriptor is readable when up_progress() may find something. It is

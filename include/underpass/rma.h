@@ -31,12 +31,21 @@ typedef void up_rma_notify(void *ctx, up_peer from, uint64_t imm, size_t bytes);
  */
 int up_region_open(struct up_ep *ep, void *addr, size_t len, uint64_t base, unsigned access,
 		   uint64_t key, struct up_region **region);
-/* Returns when nothing reads or writes the memory any more. What comes later gets -ENOKEY. */
+/* Returns when nothing reads or writes the memory any more. What comes later gets -ENOKEY. It waits
+ * for peers that are just using memory of up_mem_alloc(), not for dead ones. */
 void up_region_close(struct up_region *region);
 uint64_t up_region_key(const struct up_region *region);
 
-/* Memory that peers on the same host can map: operations there are loads and stores. Page aligned,
- * zeroed. A region over it is opened as over any other. NULL with errno. */
+/*
+ * Memory that peers on the same host map: once they have, their operations on it are loads and
+ * stores, which end inside of the call that starts them and need no progress here. Where no lane
+ * has such, memory like any other. Page aligned, zeroed. A region over it is opened as over any
+ * other, and closed before the memory is freed. NULL with errno.
+ *
+ * Rights and bounds are then checked by the peer's library. That protects against mistakes, not
+ * against a process of the same user that means harm; it could do that with a debugger as well.
+ * Such a process can also hold up up_region_close(), which waits until no peer is in the memory.
+ */
 void *up_mem_alloc(struct up_ep *ep, size_t bytes);
 void up_mem_free(struct up_ep *ep, void *mem);
 
@@ -53,6 +62,14 @@ struct up_resolve_ops {
 };
 void up_rma_set_resolver(struct up_ep *ep, const struct up_resolve_ops *ops, void *ctx);
 void up_rma_set_notify(struct up_ep *ep, up_rma_notify *notify, void *ctx);
+
+/*
+ * Hears of each operation of a peer's on the endpoint's memory, after it was done. `access`:
+ * UP_RMA_READ or UP_RMA_WRITE, with UP_RMA_ATOMIC for atomics (READ: those that fetch). To be set
+ * before peers know keys: what they have mapped by then, they use without a word.
+ */
+typedef void up_rma_touched(void *ctx, up_peer from, unsigned access);
+void up_rma_set_touched(struct up_ep *ep, up_rma_touched *touched, void *ctx);
 
 /* A piece of a peer's memory. */
 struct up_rma_iov {

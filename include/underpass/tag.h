@@ -2,6 +2,7 @@
 /*
  * Tagged messages of any length. A receive takes the first message, in the order of sending, whose
  * tag equals its own in every bit that `ignore` leaves, and that comes from the peer it names.
+ * Messages without a tag are below; all else is said of both kinds.
  */
 #ifndef UNDERPASS_TAG_H
 #define UNDERPASS_TAG_H
@@ -19,6 +20,9 @@ struct up_tag_info {
 	size_t bytes; /* of the message */
 	uint64_t imm;
 	bool has_imm;
+	/* Of receives for several messages only. */
+	bool last;  /* it takes no more, and its buffer is the application's again */
+	void *data; /* where the message is */
 };
 
 /* `info` is good during the call; with an error `info->bytes` may be 0. */
@@ -62,14 +66,32 @@ int up_tag_recv_claimed(struct up_ep *ep, struct up_tag_message *claim, const st
 /* Drops it; its sender's completion has success. */
 void up_tag_discard(struct up_ep *ep, struct up_tag_message *claim);
 
+/*
+ * The same without a tag: a receive takes the first message that comes from the peer it names. Such
+ * messages and tagged ones do not see each other. up_tag_info.tag is 0; cancelled as above.
+ */
+int up_msg_send(struct up_ep *ep, up_peer peer, const struct iovec *iov, size_t n, uint64_t imm,
+		unsigned flags, up_done *done, void *ctx);
+int up_msg_recv(struct up_ep *ep, up_peer from, const struct iovec *iov, size_t n,
+		up_tag_received *received, void *ctx, struct up_tag_recv **recv);
+/*
+ * A receive for several messages: they are placed one behind the other, until fewer than `least`
+ * bytes (at least 1) are left. `received` is called for each, in the order of their completion; up
+ * to the call with info->last the buffer is in use. A cancelled one, or one whose peer goes, has a
+ * last call with that status, after those of the messages that it has. A message that is longer
+ * than what is left takes the rest, with -EMSGSIZE.
+ */
+int up_msg_recv_multi(struct up_ep *ep, up_peer from, void *buf, size_t len, size_t least,
+		      up_tag_received *received, void *ctx, struct up_tag_recv **recv);
+
 #define UP_IOV_MAX 16
 
 /*
- * Messages that no receive waits for are kept up to up_ep_attr.max_unexpected bytes in all. From
- * there on such a message stays in its lane, with all that is behind it, and the senders get
- * -EAGAIN until receives have made room. What this end waits for may be behind such a message, so
- * two things go beyond: while an operation with the sender is open, as much again is taken and
- * 1 MiB; and for a receive that is posted, what the lanes hold by then (1 MiB at most).
+ * Messages of both kinds that no receive waits for are kept up to up_ep_attr.max_unexpected bytes
+ * in all. From there on such a message stays in its lane, with all that is behind it, and the
+ * senders get -EAGAIN until receives have made room. What this end waits for may be behind such a
+ * message, so two things go beyond: while an operation with the sender is open, as much again is
+ * taken and 1 MiB; and for a receive that is posted, what the lanes hold by then (1 MiB at most).
  */
 
 #ifdef __cplusplus

@@ -17,17 +17,18 @@ static const struct {
 	bool op;	/* is required */
 	uint32_t min, max;
 } shapes[UP_PKT_TYPES] = {
-	[UP_PKT_ANSWER] = {0, true, 0, UINT32_MAX},
+	[UP_PKT_ANSWER] = {UP_PKT_F_MAP, true, 0, UINT32_MAX},
 	[UP_PKT_AM_REQUEST] = {0, false, 0, UP_AM_HEAD_MAX + UP_AM_DATA_MAX},
 	[UP_PKT_AM_REPLY] = {0, true, 0, UP_AM_HEAD_MAX + UP_AM_DATA_MAX},
-	[UP_PKT_TAG_EAGER] = {UP_PKT_F_IMM, false, 0, UINT32_MAX},
-	[UP_PKT_TAG_RENDEZVOUS] = {UP_PKT_F_IMM, true, SOURCE, SOURCE},
+	[UP_PKT_TAG_EAGER] = {UP_PKT_F_IMM | UP_PKT_F_UNTAGGED, false, 0, UINT32_MAX},
+	[UP_PKT_TAG_RENDEZVOUS] = {UP_PKT_F_IMM | UP_PKT_F_UNTAGGED, true, SOURCE, SOURCE},
 	[UP_PKT_TAG_PULL] = {0, true, 0, 0},
-	[UP_PKT_WRITE] = {UP_PKT_F_IMM, false, 0, UINT32_MAX},
-	[UP_PKT_WRITE_LARGE] = {UP_PKT_F_IMM, true, SOURCE, SOURCE + IMM},
-	[UP_PKT_READ] = {0, true, 0, 0},
-	[UP_PKT_READ_LARGE] = {0, true, SOURCE, SOURCE},
-	[UP_PKT_ATOMIC] = {UP_PKT_F_FETCH | UP_PKT_F_COMPARE, false, 0, UINT32_MAX},
+	[UP_PKT_WRITE] = {UP_PKT_F_IMM | UP_PKT_F_LAST, false, 0, UINT32_MAX},
+	[UP_PKT_WRITE_LARGE] = {UP_PKT_F_IMM | UP_PKT_F_LAST, true, SOURCE, SOURCE + IMM},
+	[UP_PKT_READ] = {UP_PKT_F_LAST, true, 0, 0},
+	[UP_PKT_READ_LARGE] = {UP_PKT_F_LAST, true, SOURCE, SOURCE},
+	[UP_PKT_ATOMIC] = {UP_PKT_F_FETCH | UP_PKT_F_COMPARE | UP_PKT_F_LAST, false, 0, UINT32_MAX},
+	[UP_PKT_MAP] = {0, true, 0, 0},
 };
 
 static bool am_fits(const struct up_packet *p)
@@ -50,6 +51,9 @@ static bool check(const struct up_packet *p)
 		return am_fits(p) && p->a <= UP_AM_HEAD_MAX + UP_AM_DATA_MAX && (p->op || !p->a);
 	case UP_PKT_AM_REPLY:
 		return am_fits(p);
+	case UP_PKT_TAG_EAGER:
+	case UP_PKT_TAG_RENDEZVOUS:
+		return !(p->flags & UP_PKT_F_UNTAGGED) || !p->a;
 	case UP_PKT_WRITE:
 		return p->bytes >= imm;
 	case UP_PKT_WRITE_LARGE:

@@ -26,7 +26,7 @@ enum up_packet_type {
 	UP_PKT_AM_REQUEST, /* op or 0; a: room for the reply's head and data, 0: none */
 	UP_PKT_AM_REPLY,   /* op */
 
-	/* Tagged messages. a: tag; b: immediate data with UP_PKT_F_IMM. */
+	/* Messages. a: tag, 0 with F_UNTAGGED; b: immediate data with F_IMM. */
 	UP_PKT_TAG_EAGER,      /* op: answered when matched and placed, or 0; payload: all of it */
 	UP_PKT_TAG_RENDEZVOUS, /* op; payload: struct up_pkt_source */
 	UP_PKT_TAG_PULL, /* op: the receiver's; aux: bytes; a: the source's cookie; b: offset */
@@ -39,15 +39,19 @@ enum up_packet_type {
 	UP_PKT_READ_LARGE,  /* op; payload: struct up_pkt_source, of the buffer that is to be filled
 			     */
 	UP_PKT_ATOMIC, /* op or 0; aux: operation | type << 8 | count << 16; operand, compare */
+	UP_PKT_MAP,    /* op; how can the memory be mapped? The answer has struct up_pkt_map */
 
 	UP_PKT_TYPES
 };
 
 enum up_packet_flags {
-	UP_PKT_F_IMM = 1 << 0,	   /* b, or the first 8 bytes of payload, are immediate data */
-	UP_PKT_F_FETCH = 1 << 1,   /* atomics: the answer has the old values */
-	UP_PKT_F_COMPARE = 1 << 2, /* atomics: a compare array follows the operands */
-	UP_PKT_FLAGS = 7,
+	UP_PKT_F_IMM = 1 << 0,	    /* b, or the first 8 bytes of payload, are immediate data */
+	UP_PKT_F_FETCH = 1 << 1,    /* atomics: the answer has the old values */
+	UP_PKT_F_COMPARE = 1 << 2,  /* atomics: a compare array follows the operands */
+	UP_PKT_F_UNTAGGED = 1 << 3, /* of messages without a tag, which only such receives take */
+	UP_PKT_F_MAP = 1 << 4,	    /* answers: the key's memory can be mapped, see UP_PKT_MAP */
+	UP_PKT_F_LAST = 1 << 5,	    /* one-sided: nothing of the same operation follows */
+	UP_PKT_FLAGS = 63,
 };
 
 struct up_packet {
@@ -70,6 +74,15 @@ struct up_pkt_source {
 	uint64_t address; /* where it starts, for lanes that reach a peer's memory; 0: in pieces */
 };
 static_assert(sizeof(struct up_pkt_source) == 24, "wire format");
+
+/* A region that processes of the same host can map. */
+struct up_pkt_map {
+	uint64_t base; /* the address of its first byte */
+	uint64_t bytes;
+	uint64_t access;  /* enum up_rma_access */
+	uint64_t lane[8]; /* as the lane describes the memory (struct up_lane_mem) */
+};
+static_assert(sizeof(struct up_pkt_map) == 88, "wire format");
 
 /*
  * Copies and checks the header of a packet of `len` bytes that a peer wrote and may still be

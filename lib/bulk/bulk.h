@@ -106,7 +106,12 @@ static inline bool up_answer_lasting(const struct up_peer_state *peer)
 	return peer->answer_room >= up_lane_answer_cost(0) + peer->link->lane->answer_room / 2;
 }
 
-/* Has every operation that the application started with the peer ended? For fences. */
-bool up_peer_quiet(const struct up_peer_state *peer);
+/* Has every operation ended that was sent to the peer? Those count that the application started. */
+bool up_peer_answered(const struct up_peer_state *peer);
+/* And none waits to be sent? For fences. */
+static inline bool up_peer_quiet(const struct up_peer_state *peer)
+{
+	return !peer->nqueued && (!peer->nopen || up_peer_answered(peer));
+}
 
 #endif

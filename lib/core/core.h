@@ -129,6 +129,8 @@ static inline struct up_peer_state *up_peer_get(struct up_ep *ep, up_peer id, in
  * To be called where such work begins outside of progress; in other places it costs little.
  */
 void up_core_kick(struct up_ep *ep);
+/* Something ended inside of the call that started it: another thread may be waiting for that. */
+void up_core_happened(struct up_ep *ep);
 
 /* The first lane of the endpoint that has mem_alloc, or NULL. */
 struct up_lane *up_ep_mem_lane(struct up_ep *ep);
@@ -173,6 +175,18 @@ void up_op_park(struct up_peer_state *peer, struct up_op *op);
 static inline bool up_peer_stuck(const struct up_peer_state *peer)
 {
 	return peer->resuming || !up_list_empty(&peer->parked);
+}
+
+/* The peer of a handle for an operation that may not overtake parked ones: NULL with *error, which
+ * is -EAGAIN while there are any. */
+static inline struct up_peer_state *up_peer_start(struct up_ep *ep, up_peer id, int *error)
+{
+	struct up_peer_state *peer = up_peer_get(ep, id, error);
+
+	if (!peer || !up_peer_stuck(peer))
+		return peer;
+	*error = -EAGAIN;
+	return NULL;
 }
 
 /* Gathers and scatters; offsets count over all pieces. Return the bytes moved. */

@@ -120,6 +120,8 @@ static int open_lanes(struct up_ep_private *core, const char *list)
 
 		r = error ? error : r;
 	}
+	for (unsigned i = 0; i < core->nlanes; i++)
+		core->lanes[i]->alone = core->nlanes == 1;
 	return core->nlanes ? 0 : r;
 }
 
@@ -153,6 +155,10 @@ static int check_attr(struct up_ep_private *core, const struct up_ep_attr *attr)
 	if ((a->thread != UP_THREAD_MULTIPLE && a->thread != UP_THREAD_SINGLE) ||
 	    (a->progress != UP_PROGRESS_MANUAL && a->progress != UP_PROGRESS_AUTO))
 		return -EINVAL;
+	if (!a->max_addr)
+		a->max_addr = UP_ADDR_MAX;
+	if (a->max_addr > UP_ADDR_MAX)
+		return -EINVAL;
 	if (!a->max_peers)
 		a->max_peers = (uint32_t)up_param(UP_PARAM_MAX_PEERS);
 	if (!a->max_unexpected)
@@ -164,7 +170,7 @@ static int check_attr(struct up_ep_private *core, const struct up_ep_attr *attr)
 static int open_all(struct up_ep_private *core)
 {
 	const char *lanes = core->pub.attr.lanes;
-	int r = open_lanes(core, lanes ? lanes : up_param_lanes());
+	int r = open_lanes(core, lanes ? lanes : up_param_text(UP_PARAM_LANES));
 
 	/* The string is the caller's. */
 	core->pub.attr.lanes = NULL;
@@ -276,6 +282,26 @@ bool up_core_packet(struct up_link *link, const void *packet, size_t bytes)
 		return false;
 	up_activity(core, 1);
 	return true;
+}
+
+void up_core_happened(struct up_ep *ep)
+{
+	up_activity(up_priv(ep), 1);
+}
+
+void up_ep_enter(struct up_ep *ep)
+{
+	up_ep_lock(ep);
+}
+
+void up_ep_leave(struct up_ep *ep)
+{
+	up_ep_unlock(ep);
+}
+
+uint64_t up_core_activity(const struct up_ep *ep)
+{
+	return ((const struct up_ep_private *)ep)->activity;
 }
 
 unsigned up_core_progress(struct up_ep_private *core)

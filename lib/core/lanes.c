@@ -4,6 +4,9 @@
 
 static const struct up_lane_ops *lanes[UP_LANES_MAX + 1] = {
 	&up_lane_shm,
+#ifdef UP_HAVE_OFI
+	&up_lane_ofi,
+#endif
 };
 
 const struct up_lane_ops *const *up_lanes(void)

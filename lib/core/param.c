@@ -11,6 +11,7 @@ static const struct {
 	const char *name;
 	uint64_t preset, min, max;
 	const char *text;
+	const char *preset_text;
 } table[UP_PARAMS] = {
 	[UP_PARAM_MAX_PEERS] = {"UNDERPASS_MAX_PEERS", 1024, 1, 1u << 20,
 				"peers that may talk to an endpoint at a time"},
@@ -19,8 +20,21 @@ static const struct {
 	[UP_PARAM_SPIN] = {"UNDERPASS_SPIN", 20, 0, 1000000,
 			   "microseconds that automatic progress and up_ep_wait() poll before they "
 			   "sleep"},
+	[UP_PARAM_PEER_TIMEOUT] = {"UNDERPASS_PEER_TIMEOUT", 30, 1, 86400,
+				   "seconds without a sign of life after which a peer on another "
+				   "host is given up"},
 	[UP_PARAM_LANES] = {"UNDERPASS_LANES", 0, 0, 0,
-			    "names of lanes, comma separated, best first; unset: all there are"},
+			    "names of lanes, comma separated, best first; unset: all there are",
+			    NULL},
+	[UP_PARAM_OFI_PROVIDER] =
+		{"UNDERPASS_OFI_PROVIDER", 0, 0, 0,
+		 "libfabric providers that may carry packets between hosts, comma "
+		 "separated, the first that there is",
+		 "net,tcp"},
+	[UP_PARAM_OFI_INTERFACE] = {"UNDERPASS_OFI_INTERFACE", 0, 0, 0,
+				    "network interface, or address, for packets between hosts; "
+				    "unset: all there are",
+				    NULL},
 };
 
 uint64_t up_param(enum up_param which)
@@ -42,9 +56,9 @@ uint64_t up_param(enum up_param which)
 	return n;
 }
 
-const char *up_param_lanes(void)
+const char *up_param_text(enum up_param which)
 {
-	const char *value = getenv(table[UP_PARAM_LANES].name);
+	const char *value = getenv(table[which].name);
 
-	return value && *value ? value : NULL;
+	return value && *value ? value : table[which].preset_text;
 }

@@ -9,7 +9,11 @@ enum up_param {
 	UP_PARAM_MAX_PEERS,
 	UP_PARAM_MAX_UNEXPECTED,
 	UP_PARAM_SPIN,
-	UP_PARAM_LANES, /* a string: up_param_lanes() */
+	UP_PARAM_PEER_TIMEOUT,
+	/* Texts: up_param_text(). */
+	UP_PARAM_LANES,
+	UP_PARAM_OFI_PROVIDER,
+	UP_PARAM_OFI_INTERFACE,
 	UP_PARAMS
 };
 
@@ -17,7 +21,7 @@ enum up_param {
  * ignored. Reads the environment: for the opening of things, not for the data path. */
 uint64_t up_param(enum up_param which);
 
-/* NULL: not set. */
-const char *up_param_lanes(void);
+/* The same for texts; NULL: not set, and there is no default. */
+const char *up_param_text(enum up_param which);
 
 #endif

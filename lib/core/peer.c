@@ -380,6 +380,17 @@ void up_core_link_down(struct up_link *link, int error)
 	up_core_kick(peer->ep);
 }
 
+int up_peer_error(struct up_ep *ep, up_peer peer)
+{
+	int r = -EINVAL;
+
+	up_ep_lock(ep);
+	if (peer < ep->npeers && ep->peers[peer])
+		r = ep->peers[peer]->error;
+	up_ep_unlock(ep);
+	return r;
+}
+
 int up_peer_address(struct up_ep *ep, up_peer peer, void *addr, size_t *len)
 {
 	int r = -EINVAL;

@@ -139,8 +139,7 @@ static inline struct up_peer_private *up_peer_priv(struct up_peer_state *peer)
 /* ---- address.c ---- */
 
 struct up_addr_part {
-	const char *name;
-	size_t name_bytes;
+	char lane; /* first letter of its name */
 	const uint8_t *part;
 	size_t bytes;
 };

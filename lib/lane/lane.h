@@ -19,9 +19,20 @@ enum up_lane_class {
 	UP_LANE_ANSWER,	 /* always has room, within what the initiator reserved */
 };
 
-/* Memory that peers can map: the lane's own description, 64 bytes at most on the wire. */
+/* How a peer finds memory that is shared with it, in the lane's own words. */
 struct up_lane_mem {
 	uint64_t words[8];
+};
+
+/*
+ * A peer's memory that this end may use by itself. It does so between up_lane_enter() and
+ * up_lane_leave() only: once the owner has taken it back, nobody can enter.
+ */
+struct up_lane_window {
+	uint8_t *memory;       /* where it is mapped; NULL: get() and put() reach it */
+	uint64_t address;      /* for these */
+	const uint64_t *valid; /* the owner's: reads `stamp` while the memory is shared */
+	uint64_t stamp;
 };
 
 struct up_lane_ops {
@@ -65,15 +76,22 @@ struct up_lane_ops {
 	int (*put)(struct up_link *link, const struct iovec *local, size_t n, uint64_t remote,
 		   size_t len);
 
-	/* Memory for up_mem_alloc(), and the mapping of a peer's. May be NULL. */
+	/* Memory for up_mem_alloc(). May be NULL, and so may all that follow. */
 	void *(*mem_alloc)(struct up_lane *lane, size_t bytes);
 	void (*mem_free)(struct up_lane *lane, void *mem);
-	/* Is [addr, addr + len) in such memory? Then how a peer finds it. */
-	bool (*mem_describe)(struct up_lane *lane, const void *addr, size_t len,
-			     struct up_lane_mem *out);
-	/* Good until unmap or the link's end. NULL: not possible. */
-	void *(*mem_map)(struct up_link *link, const struct up_lane_mem *mem);
-	void (*mem_unmap)(struct up_link *link, void *at);
+	/* Is [addr, addr + len) of that memory, so that peers can map it? */
+	bool (*mem_holds)(struct up_lane *lane, const void *addr, size_t len);
+	/* Lets peers use [addr, addr + len) by themselves, and says how they find it; false: too
+	 * much is shared already. */
+	bool (*mem_share)(struct up_lane *lane, const void *addr, size_t len,
+			  struct up_lane_mem *out);
+	/* Takes it back: waits until nobody is in it any more. */
+	void (*mem_unshare)(struct up_lane *lane, const struct up_lane_mem *mem);
+	/* A window onto `len` bytes that a peer shares. Good until unmap or the link's end. False:
+	 * not possible. */
+	bool (*mem_map)(struct up_link *link, const struct up_lane_mem *mem, size_t len,
+			struct up_lane_window *out);
+	void (*mem_unmap)(struct up_link *link, const struct up_lane_window *w);
 };
 
 struct up_lane {
@@ -85,6 +103,7 @@ struct up_lane {
 	size_t answer_room;
 	/* From how many bytes on a transfer through get()/put() is faster than packets. */
 	size_t direct_from;
+	bool alone; /* the endpoint has no other lane; the core's */
 };
 
 /* Bytes of answer_room that an answer with this payload takes: whole lines of 64, for a ring's word
@@ -97,9 +116,39 @@ static inline size_t up_lane_answer_cost(size_t payload)
 struct up_link {
 	struct up_lane *lane;
 	struct up_peer_state *peer; /* the core's; NULL until somebody knows whose link it is */
+	/* For windows, NULL when none may be used: a word that the owner of the memory sees, odd
+	 * while this end is in one. With `fence` the owner cannot see to the order of accesses. */
+	uint64_t *turn;
+	bool fence;
 };
 
-extern const struct up_lane_ops up_lane_shm;
+static inline void up_lane_leave(const struct up_link *link)
+{
+	__atomic_store_n(link->turn, *link->turn + 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * May the memory be used? Then until up_lane_leave(), which must come soon, as the owner may be
+ * waiting. The owner changes *valid, has a barrier on all processors (or else everybody has one
+ * here), and then looks at the turns; so one of the two sees what the other has written.
+ */
+static inline bool up_lane_enter(const struct up_link *link, const struct up_lane_window *w)
+{
+	if (__builtin_expect(!link->turn, 0))
+		return false;
+	if (__builtin_expect(link->fence, 0))
+		__atomic_exchange_n(link->turn, *link->turn + 1, __ATOMIC_SEQ_CST);
+	else
+		__atomic_store_n(link->turn, *link->turn + 1, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(__atomic_load_n(w->valid, __ATOMIC_SEQ_CST) == w->stamp, 1))
+		return true;
+	up_lane_leave(link);
+	return false;
+}
+
+extern const struct up_lane_ops up_lane_shm; /* processes of one host */
+extern const struct up_lane_ops up_lane_ofi; /* hosts; where the build has libfabric */
 
 /* ---- the core's part ---- */
 
@@ -112,6 +161,8 @@ bool up_core_packet(struct up_link *link, const void *packet, size_t bytes);
 /* A peer that was not connected to made contact; `addr` is its endpoint's whole address. 0, or a
  * negative errno: the lane drops the link. */
 int up_core_linked(struct up_ep *ep, struct up_link *link, const void *addr, size_t len);
+/* Counts what has happened at the endpoint, over all lanes. */
+uint64_t up_core_activity(const struct up_ep *ep);
 /* The peer or the lane is gone, with -EHOSTDOWN or -EPROTO: all that is open with it ends. The link
  * stays until disconnect(). */
 void up_core_link_down(struct up_link *link, int error);

@@ -10,40 +10,59 @@
 
 /* T and B are types: NOLINTBEGIN(bugprone-macro-parentheses) */
 
-/* What an element becomes. `keep`: it is left as it is. */
-#define COMPUTE_COMMON(T)                                                                          \
-	case UP_ATOMIC_MIN:                                                                        \
-		*keep = !(b < a);                                                                  \
-		return b;                                                                          \
-	case UP_ATOMIC_MAX:                                                                        \
-		*keep = !(b > a);                                                                  \
-		return b;                                                                          \
-	case UP_ATOMIC_LOR:                                                                        \
-		return (T)(a != 0 || b != 0);                                                      \
-	case UP_ATOMIC_LAND:                                                                       \
-		return (T)(a != 0 && b != 0);                                                      \
-	case UP_ATOMIC_LXOR:                                                                       \
-		return (T)((a != 0) != (b != 0));                                                  \
-	case UP_ATOMIC_CSWAP:                                                                      \
-		*keep = !(a == c);                                                                 \
-		return b;                                                                          \
-	case UP_ATOMIC_CSWAP_NE:                                                                   \
-		*keep = !(a != c);                                                                 \
-		return b;                                                                          \
-	case UP_ATOMIC_CSWAP_LE:                                                                   \
-		*keep = !(a <= c);                                                                 \
-		return b;                                                                          \
-	case UP_ATOMIC_CSWAP_LT:                                                                   \
-		*keep = !(a < c);                                                                  \
-		return b;                                                                          \
-	case UP_ATOMIC_CSWAP_GE:                                                                   \
-		*keep = !(a >= c);                                                                 \
-		return b;                                                                          \
-	case UP_ATOMIC_CSWAP_GT:                                                                   \
-		*keep = !(a > c);                                                                  \
-		return b;                                                                          \
-	case UP_ATOMIC_WRITE:                                                                      \
+/* One that replaces the element, or leaves it alone. */
+#define STORE_IF(op, condition)                                                                    \
+	case op:                                                                                   \
+		*keep = !(condition);                                                              \
 		return b
+
+#define INTEGER_ONLY(T)                                                                            \
+	case UP_ATOMIC_SUM:                                                                        \
+		return (T)((uint64_t)a + (uint64_t)b);                                             \
+	case UP_ATOMIC_PROD:                                                                       \
+		return (T)((uint64_t)a * (uint64_t)b);                                             \
+	case UP_ATOMIC_BOR:                                                                        \
+		return (T)(a | b);                                                                 \
+	case UP_ATOMIC_BAND:                                                                       \
+		return (T)(a & b);                                                                 \
+	case UP_ATOMIC_BXOR:                                                                       \
+		return (T)(a ^ b);                                                                 \
+	case UP_ATOMIC_MSWAP:                                                                      \
+		return (T)((b & c) | (a & ~c));
+
+#define FLOATING_ONLY(T)                                                                           \
+	case UP_ATOMIC_SUM:                                                                        \
+		return a + b;                                                                      \
+	case UP_ATOMIC_PROD:                                                                       \
+		return a * b;
+
+/* What an element becomes. `keep`: it is left as it is. */
+#define COMPUTE(name, T, OWN)                                                                      \
+	static T name##_compute(enum up_atomic_op op, T a, T b, T c, bool *keep)                   \
+	{                                                                                          \
+		switch (op) {                                                                      \
+			STORE_IF(UP_ATOMIC_MIN, b < a);                                            \
+			STORE_IF(UP_ATOMIC_MAX, b > a);                                            \
+		case UP_ATOMIC_LOR:                                                                \
+			return (T)(a != 0 || b != 0);                                              \
+		case UP_ATOMIC_LAND:                                                               \
+			return (T)(a != 0 && b != 0);                                              \
+		case UP_ATOMIC_LXOR:                                                               \
+			return (T)((a != 0) != (b != 0));                                          \
+			STORE_IF(UP_ATOMIC_CSWAP, a == c);                                         \
+			STORE_IF(UP_ATOMIC_CSWAP_NE, a != c);                                      \
+			STORE_IF(UP_ATOMIC_CSWAP_LE, a <= c);                                      \
+			STORE_IF(UP_ATOMIC_CSWAP_LT, a < c);                                       \
+			STORE_IF(UP_ATOMIC_CSWAP_GE, a >= c);                                      \
+			STORE_IF(UP_ATOMIC_CSWAP_GT, a > c);                                       \
+		case UP_ATOMIC_WRITE:                                                              \
+			return b;                                                                  \
+			OWN(T)                                                                     \
+		default:                                                                           \
+			*keep = true;                                                              \
+			return a;                                                                  \
+		}                                                                                  \
+	}
 
 /* The loop. B: an unsigned integer of the size, that holds the element's bits. */
 #define LOOP(name, T, B)                                                                           \
@@ -85,27 +104,7 @@
 	}
 
 #define INTEGER(name, T, B)                                                                        \
-	static T name##_compute(enum up_atomic_op op, T a, T b, T c, bool *keep)                   \
-	{                                                                                          \
-		switch (op) {                                                                      \
-			COMPUTE_COMMON(T);                                                         \
-		case UP_ATOMIC_SUM:                                                                \
-			return (T)((uint64_t)a + (uint64_t)b);                                     \
-		case UP_ATOMIC_PROD:                                                               \
-			return (T)((uint64_t)a * (uint64_t)b);                                     \
-		case UP_ATOMIC_BOR:                                                                \
-			return (T)(a | b);                                                         \
-		case UP_ATOMIC_BAND:                                                               \
-			return (T)(a & b);                                                         \
-		case UP_ATOMIC_BXOR:                                                               \
-			return (T)(a ^ b);                                                         \
-		case UP_ATOMIC_MSWAP:                                                              \
-			return (T)((b & c) | (a & ~c));                                            \
-		default:                                                                           \
-			*keep = true;                                                              \
-			return a;                                                                  \
-		}                                                                                  \
-	}                                                                                          \
+	COMPUTE(name, T, INTEGER_ONLY)                                                             \
 	LOOP(name, T, B)                                                                           \
 	static void name##_one(enum up_atomic_op op, B *at, T b, T c, T *old)                      \
 	{                                                                                          \
@@ -127,19 +126,7 @@
 	APPLY(name, T, B)
 
 #define FLOATING(name, T, B)                                                                       \
-	static T name##_compute(enum up_atomic_op op, T a, T b, T c, bool *keep)                   \
-	{                                                                                          \
-		switch (op) {                                                                      \
-			COMPUTE_COMMON(T);                                                         \
-		case UP_ATOMIC_SUM:                                                                \
-			return a + b;                                                              \
-		case UP_ATOMIC_PROD:                                                               \
-			return a * b;                                                              \
-		default:                                                                           \
-			*keep = true;                                                              \
-			return a;                                                                  \
-		}                                                                                  \
-	}                                                                                          \
+	COMPUTE(name, T, FLOATING_ONLY)                                                            \
 	LOOP(name, T, B)                                                                           \
 	static void name##_one(enum up_atomic_op op, B *at, T b, T c, T *old)                      \
 	{                                                                                          \

@@ -7,30 +7,14 @@
 
 #define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE)
 
-/* What one call starts; operand and compare are NULL where the operation takes none. */
-struct atomic {
-	enum up_atomic_op op;
-	enum up_atomic_type type;
-	size_t count;
-	size_t size; /* of an element */
-	const uint8_t *operand;
-	const uint8_t *compare;
-	uint8_t *fetch;
-	uint64_t addr;
-	uint64_t key;
-	unsigned flags;
-	up_done *done;
-	void *ctx;
-};
-
 /* Bytes of payload of an element. */
-static size_t element(const struct atomic *c)
+static size_t element(const struct up_rma_atomic *c)
 {
 	return c->size * ((c->operand != NULL) + (c->compare != NULL));
 }
 
 /* How many elements one packet and its answer may have. */
-static size_t most_elements(const struct up_peer_state *peer, const struct atomic *c)
+static size_t most_elements(const struct up_peer_state *peer, const struct up_rma_atomic *c)
 {
 	size_t there = element(c) ? up_max_payload(peer) / element(c) : UP_ATOMIC_MAX_COUNT;
 	size_t back;
@@ -39,6 +23,13 @@ static size_t most_elements(const struct up_peer_state *peer, const struct atomi
 	back = c->fetch ? up_max_answer(peer) / c->size : there;
 
 	return there < back ? there : back;
+}
+
+/* May all of them go in one packet? */
+static bool fits_one(const struct up_peer_state *peer, const struct up_rma_atomic *c)
+{
+	return c->count * element(c) <= up_max_payload(peer) &&
+	       (!c->fetch || c->call.bytes <= up_max_answer(peer));
 }
 
 static bool fetched(struct up_rma_part *part, int *status, const struct up_packet *p,
@@ -61,6 +52,7 @@ static void single_answered(struct up_op *op, int status, const struct up_packet
 	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
 
 	fetched(part, &status, p, payload);
+	up_rma_look(part, p);
 	up_rma_part_end(part, status);
 }
 
@@ -71,18 +63,20 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 	struct up_rma_op *w = part->whole;
 
 	fetched(part, &status, p, payload);
+	up_rma_look(part, p);
 	up_rma_part_free(w->peer, part);
 	up_rma_op_advance(w, status);
 }
 
 /* `count` elements from number `from` on. */
-static int send(struct up_peer_state *peer, struct up_rma_part *part, const struct atomic *c,
+static int send(struct up_peer_state *peer, struct up_rma_part *part, const struct up_rma_atomic *c,
 		size_t from, size_t count)
 {
 	size_t bytes = count * c->size;
 	struct up_packet p = {.type = UP_PKT_ATOMIC,
 			      .flags = (uint16_t)((c->fetch ? UP_PKT_F_FETCH : 0) |
-						  (c->compare ? UP_PKT_F_COMPARE : 0)),
+						  (c->compare ? UP_PKT_F_COMPARE : 0) |
+						  (from + count == c->count ? UP_PKT_F_LAST : 0)),
 			      .aux = (uint32_t)c->op | (uint32_t)c->type << 8 |
 				     (uint32_t)count << 16,
 			      .a = c->addr + from * c->size,
@@ -107,15 +101,15 @@ static int send(struct up_peer_state *peer, struct up_rma_part *part, const stru
 
 /* ---- one packet ---- */
 
-static int atomic_one(struct up_peer_state *peer, const struct atomic *c)
+static int atomic_one(struct up_peer_state *peer, const struct up_rma_atomic *c)
 {
-	struct up_rma_part *part = up_rma_part_create(peer, NULL, single_answered);
+	struct up_rma_part *part = up_rma_part_create(peer, NULL, c->key, single_answered);
 
 	if (!part)
 		return -EAGAIN;
-	part->done = c->done;
-	part->ctx = c->ctx;
-	part->flags = c->flags;
+	part->done = c->call.done;
+	part->ctx = c->call.ctx;
+	part->flags = c->call.flags;
 	if (send(peer, part, c, 0, c->count)) {
 		up_rma_part_free(peer, part);
 		return -EAGAIN;
@@ -127,7 +121,7 @@ static int atomic_one(struct up_peer_state *peer, const struct atomic *c)
 
 bool up_rma_drive_atomic(struct up_rma_op *w)
 {
-	struct atomic *c = w->copy;
+	struct up_rma_atomic *c = w->copy;
 	size_t most = most_elements(w->peer, c);
 
 	while (!w->status && w->sent < c->count) {
@@ -136,7 +130,7 @@ bool up_rma_drive_atomic(struct up_rma_op *w)
 
 		if (w->peer->rma->large)
 			return false;
-		part = up_rma_part_create(w->peer, w, part_answered);
+		part = up_rma_part_create(w->peer, w, c->key, part_answered);
 		if (!part)
 			return false;
 		if (send(w->peer, part, c, w->sent, n)) {
@@ -150,10 +144,10 @@ bool up_rma_drive_atomic(struct up_rma_op *w)
 }
 
 /* Of its own, with the operands behind it. */
-static struct atomic *copy(const struct atomic *c)
+static struct up_rma_atomic *copy(const struct up_rma_atomic *c)
 {
 	size_t bytes = c->count * c->size;
-	struct atomic *own = malloc(sizeof(*own) + 2 * bytes);
+	struct up_rma_atomic *own = malloc(sizeof(*own) + 2 * bytes);
 	uint8_t *data;
 
 	if (!own)
@@ -167,14 +161,12 @@ static struct atomic *copy(const struct atomic *c)
 	return own;
 }
 
-static int atomic_many(struct up_peer_state *peer, const struct atomic *c)
+static int atomic_many(struct up_peer_state *peer, const struct up_rma_atomic *c)
 {
-	struct up_rma_op *w;
+	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_atomic, &c->call);
 
-	w = up_rma_op_create(peer, up_rma_drive_atomic, c->flags, c->done, c->ctx);
 	if (!w)
 		return -EAGAIN;
-	w->bytes = c->count * c->size;
 	w->copy = copy(c);
 	if (!w->copy) {
 		up_rma_op_discard(w);
@@ -183,18 +175,16 @@ static int atomic_many(struct up_peer_state *peer, const struct atomic *c)
 	return up_rma_op_start(w);
 }
 
-static int start(struct up_ep *ep, up_peer to, const struct atomic *c)
+static int start(struct up_ep *ep, up_peer to, const struct up_rma_atomic *c)
 {
-	struct up_peer_state *peer;
-	int ret = 0;
+	int error;
+	struct up_peer_state *peer = up_peer_start(ep, to, &error);
 
-	peer = up_peer_get(ep, to, &ret);
 	if (!peer)
-		return ret;
-	if (up_peer_stuck(peer))
-		return -EAGAIN;
-	if (c->count <= most_elements(peer, c) && up_rma_writes_clear(peer) &&
-	    (!(c->flags & UP_FENCE) || up_peer_quiet(peer)))
+		return error;
+	if (up_rma_direct_atomic(peer, c))
+		return 0;
+	if (fits_one(peer, c) && up_rma_writes_clear(peer) && up_rma_unfenced(peer, c->call.flags))
 		return atomic_one(peer, c);
 	return atomic_many(peer, c);
 }
@@ -203,16 +193,14 @@ int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_
 		  size_t count, const void *operand, const void *compare, void *fetch,
 		  uint64_t addr, uint64_t key, unsigned flags, up_done *done, void *ctx)
 {
-	struct atomic c = {
+	struct up_rma_atomic c = {
 		.op = op,
 		.type = type,
 		.count = count,
 		.fetch = fetch,
 		.addr = addr,
 		.key = key,
-		.flags = flags,
-		.done = done,
-		.ctx = ctx,
+		.call = {.flags = flags, .done = done, .ctx = ctx},
 	};
 	int ret;
 
@@ -220,6 +208,7 @@ int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_
 	    flags & ~FLAGS || (flags & UP_INJECT && fetch))
 		return -EINVAL;
 	c.size = up_atomic_size(type);
+	c.call.bytes = count * c.size;
 	c.operand = up_atomic_has_operand(op) ? operand : NULL;
 	c.compare = up_atomic_has_compare(op) ? compare : NULL;
 	if ((up_atomic_has_operand(op) && !operand) || (up_atomic_has_compare(op) && !compare))
@@ -247,7 +236,7 @@ static int apply(struct up_ep *ep, struct up_peer_state *from, const struct up_p
 	error = up_rma_grant(ep, &g, p->b, p->a, bytes, UP_RMA_ATOMIC);
 	if (error)
 		return error;
-	if ((uintptr_t)g.memory % up_atomic_size(type)) {
+	if (!up_atomic_aligned(g.memory, up_atomic_size(type))) {
 		up_rma_grant_end(&g);
 		return -EINVAL;
 	}
@@ -262,9 +251,10 @@ static int apply(struct up_ep *ep, struct up_peer_state *from, const struct up_p
 			compare ? payload + bytes : NULL, old);
 	up_rma_grant_end(&g);
 	if (fetch)
-		up_answer_commit(from, p->op, 0, bytes);
+		up_rma_answer_commit(from, p->op, up_rma_answer_flags(from, &g, false), bytes);
 	else
-		up_send_answer(from, p->op, 0, NULL, 0);
+		up_rma_answer(from, p->op, up_rma_answer_flags(from, &g, false));
+	up_rma_touch(from, p->flags, UP_RMA_ATOMIC | (fetch ? UP_RMA_READ : UP_RMA_WRITE));
 	return 0;
 }
 

@@ -7,39 +7,43 @@
 /* Operations of an endpoint that wait for their turn with a peer; then it is -EAGAIN. */
 #define MOST_QUEUED 4096u
 
-bool up_rma_valid(const struct iovec *local, size_t nlocal, const struct up_rma_iov *remote,
-		  size_t nremote, size_t *bytes)
+bool up_rma_valid(struct up_rma_call *c)
 {
 	size_t there = 0;
 
-	if (!up_iov_valid(local, nlocal) || nremote > UP_IOV_MAX || (nremote && !remote))
+	if (!up_iov_valid(c->local, c->nlocal) || c->nremote > UP_IOV_MAX ||
+	    (c->nremote && !c->remote))
 		return false;
-	for (size_t i = 0; i < nremote; i++) {
-		if (__builtin_add_overflow(there, remote[i].len, &there))
+	for (size_t i = 0; i < c->nremote; i++) {
+		if (__builtin_add_overflow(there, c->remote[i].len, &there))
 			return false;
 	}
-	*bytes = nlocal == 1 ? local[0].iov_len : up_iov_bytes(local, nlocal);
-	return there == *bytes;
+	c->bytes = c->nlocal == 1 ? c->local[0].iov_len : up_iov_bytes(c->local, c->nlocal);
+	return there == c->bytes;
 }
 
-struct up_rma_part *up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole,
-				       void (*answered)(struct up_op *op, int status,
-							const struct up_packet *p,
-							const void *payload))
+struct up_rma_part *
+up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole, uint64_t key,
+		   void (*answered)(struct up_op *op, int status, const struct up_packet *p,
+				    const void *payload))
 {
-	struct up_rma_part *part = up_pool_get(&peer->ep->rma->parts);
+	struct up_rma_peer *rp = up_rma_peer(peer);
+	struct up_rma_part *part = rp ? up_pool_get(&peer->ep->rma->parts) : NULL;
 
 	if (!part)
 		return NULL;
+	rp->parts++;
 	memset(&part->op, 0, sizeof(part->op));
 	part->op.answered = answered;
 	part->whole = whole;
+	part->key = key;
 	part->source.cookie = 0;
 	return part;
 }
 
 void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part)
 {
+	peer->rma->parts--;
 	up_bulk_withdraw(peer->ep, &part->source);
 	up_pool_put(&peer->ep->rma->parts, part);
 }
@@ -50,11 +54,11 @@ void up_rma_part_end(struct up_rma_part *part, int status)
 	up_done *done = part->done;
 	void *ctx = part->ctx;
 	size_t len = part->len;
-	bool tell = done && (status || !(part->flags & UP_INJECT));
+	unsigned flags = part->flags;
 
+	part->op.peer->rma->parts--;
 	up_pool_put(&rma->parts, part);
-	if (tell)
-		done(ctx, status, status ? 0 : len);
+	up_rma_tell(done, ctx, flags, status, len);
 }
 
 /* Before its turn it can only fail: its peer is gone. */
@@ -65,8 +69,7 @@ static void failed(struct up_op *op, int status, const struct up_packet *p, cons
 	void *ctx = w->ctx;
 
 	up_rma_op_discard(w);
-	if (done)
-		done(ctx, status, 0);
+	up_rma_tell(done, ctx, 0, status, 0);
 }
 
 static struct up_list *queue_of(struct up_rma_op *w)
@@ -99,7 +102,7 @@ static int resume(struct up_op *op)
 }
 
 struct up_rma_op *up_rma_op_create(struct up_peer_state *peer, bool (*drive)(struct up_rma_op *w),
-				   unsigned flags, up_done *done, void *ctx)
+				   const struct up_rma_call *c)
 {
 	struct up_rma_op *w;
 
@@ -113,10 +116,17 @@ struct up_rma_op *up_rma_op_create(struct up_peer_state *peer, bool (*drive)(str
 	w->op.resume = resume;
 	w->peer = peer;
 	w->drive = drive;
-	w->flags = flags;
-	w->done = done;
-	w->ctx = ctx;
-	w->nlocal = w->nremote = 0;
+	w->flags = c->flags;
+	w->done = c->done;
+	w->ctx = c->ctx;
+	w->imm = c->imm;
+	w->bytes = c->bytes;
+	w->nlocal = c->nlocal;
+	w->nremote = c->nremote;
+	if (c->nlocal)
+		memcpy(w->local, c->local, c->nlocal * sizeof(*c->local));
+	if (c->nremote)
+		memcpy(w->remote, c->remote, c->nremote * sizeof(*c->remote));
 	up_list_init(&w->link);
 	up_list_init(&w->redo);
 	return w;
@@ -133,7 +143,7 @@ int up_rma_op_start(struct up_rma_op *w)
 	struct up_list *queue = queue_of(w);
 	struct up_ep *ep = w->peer->ep;
 
-	if (w->flags & UP_FENCE && !up_peer_quiet(w->peer)) {
+	if (!up_rma_unfenced(w->peer, w->flags)) {
 		up_op_park(w->peer, &w->op);
 	} else {
 		up_rma_op_queue(w);
@@ -159,13 +169,12 @@ static void end_if_over(struct up_rma_op *w)
 	void *ctx = w->ctx;
 	int status = w->status;
 	size_t bytes = w->bytes;
-	bool tell = done && (status || !(w->flags & UP_INJECT));
+	unsigned flags = w->flags;
 
 	if (w->queued || w->out)
 		return;
 	up_rma_op_discard(w);
-	if (tell)
-		done(ctx, status, status ? 0 : bytes);
+	up_rma_tell(done, ctx, flags, status, bytes);
 }
 
 void up_rma_drive(struct up_list *queue)

@@ -42,12 +42,18 @@ static void moved(struct up_bulk *b, int status)
 	struct up_rma_request *q = UP_CONTAINER_OF(b, struct up_rma_request, bulk);
 	struct up_peer_state *peer = q->peer;
 	bool told = !status && !q->read && (q->has_imm || q->more);
-	bool has_imm = q->has_imm, more = q->more;
+	bool has_imm = q->has_imm, more = q->more, read = q->read;
+	uint16_t flags = q->flags;
 	size_t len = b->len;
 	uint64_t imm = q->imm;
 
-	up_send_answer(peer, q->op, status, NULL, 0);
+	if (status)
+		up_send_answer(peer, q->op, status, NULL, 0);
+	else
+		up_rma_answer(peer, q->op, up_rma_answer_flags(peer, &q->grant, true));
 	release(q);
+	if (!status)
+		up_rma_touch(peer, flags, read ? UP_RMA_READ : UP_RMA_WRITE);
 	if (told)
 		up_rma_written(peer, len, more, has_imm, imm);
 	run(peer->rma);
@@ -122,7 +128,8 @@ static bool invalid(struct up_peer_state *from)
 bool up_rma_write_large_packet(struct up_ep *ep, struct up_peer_state *from,
 			       const struct up_packet *p, const void *payload)
 {
-	struct up_rma_request q = {.has_imm = p->flags & UP_PKT_F_IMM, .more = p->aux & MORE};
+	struct up_rma_request q = {
+		.flags = p->flags, .has_imm = p->flags & UP_PKT_F_IMM, .more = p->aux & MORE};
 	size_t before = q.has_imm ? sizeof(q.imm) : 0;
 	struct up_pkt_source source;
 
@@ -139,7 +146,7 @@ bool up_rma_write_large_packet(struct up_ep *ep, struct up_peer_state *from,
 bool up_rma_read_large_packet(struct up_ep *ep, struct up_peer_state *from,
 			      const struct up_packet *p, const void *payload)
 {
-	struct up_rma_request q = {.read = true};
+	struct up_rma_request q = {.flags = p->flags, .read = true};
 	struct up_pkt_source source;
 
 	if (!p->op || p->bytes != sizeof(source) || up_bulk_parse(&source, payload) ||

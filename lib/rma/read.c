@@ -28,6 +28,7 @@ static void single_answered(struct up_op *op, int status, const struct up_packet
 	status = check(part, status, p);
 	if (!status && part->len)
 		memcpy(part->to.iov_base, payload, part->len);
+	up_rma_look(part, p);
 	up_rma_part_end(part, status);
 }
 
@@ -40,6 +41,7 @@ static void segment_answered(struct up_op *op, int status, const struct up_packe
 	status = check(part, status, p);
 	if (!status)
 		up_iov_write(w->local, w->nlocal, part->offset, payload, part->len);
+	up_rma_look(part, p);
 	up_rma_part_free(w->peer, part);
 	up_rma_op_advance(w, status);
 }
@@ -58,6 +60,7 @@ static void large_answered(struct up_op *op, int status, const struct up_packet 
 		up_rma_op_advance(w, 0);
 		return;
 	}
+	up_rma_look(part, p);
 	up_rma_part_free(w->peer, part);
 	up_rma_op_advance(w, status);
 }
@@ -70,17 +73,27 @@ struct stretch {
 	size_t len;
 };
 
+/* Is the operation whole with the next `len` bytes of the stretch? */
+static uint16_t last_flag(const struct up_rma_op *w, const struct stretch *s, size_t len)
+{
+	return s->offset + len == w->bytes ? UP_PKT_F_LAST : 0;
+}
+
 /* How much it asked for; 0: no room. */
 static size_t read_segment(struct up_rma_op *w, const struct stretch *s)
 {
 	size_t most = up_max_answer(w->peer);
 	size_t len = s->len < most ? s->len : most;
-	struct up_packet p = {.type = UP_PKT_READ, .aux = (uint32_t)len, .a = s->addr, .b = s->key};
+	struct up_packet p = {.type = UP_PKT_READ,
+			      .flags = last_flag(w, s, len),
+			      .aux = (uint32_t)len,
+			      .a = s->addr,
+			      .b = s->key};
 	struct up_rma_part *part;
 
 	if (w->out && !up_answer_spare(w->peer, len))
 		return 0;
-	part = up_rma_part_create(w->peer, w, segment_answered);
+	part = up_rma_part_create(w->peer, w, s->key, segment_answered);
 	if (!part)
 		return 0;
 	part->offset = s->offset;
@@ -96,9 +109,12 @@ static size_t read_segment(struct up_rma_op *w, const struct stretch *s)
 
 static size_t read_large(struct up_rma_op *w, const struct stretch *s, const struct iovec *to)
 {
-	struct up_packet p = {.type = UP_PKT_READ_LARGE, .a = s->addr, .b = s->key};
+	struct up_packet p = {.type = UP_PKT_READ_LARGE,
+			      .flags = last_flag(w, s, to->iov_len),
+			      .a = s->addr,
+			      .b = s->key};
 	struct up_bulk_source source = {.peer = w->peer, .iov = to, .n = 1, .bytes = to->iov_len};
-	struct up_rma_part *part = up_rma_part_create(w->peer, w, large_answered);
+	struct up_rma_part *part = up_rma_part_create(w->peer, w, s->key, large_answered);
 	void *payload;
 
 	if (!part)
@@ -109,7 +125,6 @@ static size_t read_large(struct up_rma_op *w, const struct stretch *s, const str
 		return 0;
 	}
 	part->addr = s->addr;
-	part->key = s->key;
 	part->offset = s->offset;
 	part->len = to->iov_len;
 	up_bulk_describe(payload, &source);
@@ -161,6 +176,10 @@ static bool drive_redo(struct up_rma_op *w)
 
 bool up_rma_drive_read(struct up_rma_op *w)
 {
+	enum up_rma_turn turn = up_rma_direct_turn(w, UP_RMA_READ);
+
+	if (turn != UP_RMA_PACKETS)
+		return turn == UP_RMA_DONE;
 	if (!drive_redo(w))
 		return false;
 	while (!w->status && w->sent < w->bytes) {
@@ -180,42 +199,21 @@ bool up_rma_drive_read(struct up_rma_op *w)
 	return true;
 }
 
-/* What one call starts. */
-struct read {
-	const struct iovec *local;
-	size_t nlocal;
-	const struct up_rma_iov *remote;
-	size_t nremote;
-	size_t bytes;
-	unsigned flags;
-	up_done *done;
-	void *ctx;
-};
-
-static int read_many(struct up_peer_state *peer, const struct read *c)
+static int read_many(struct up_peer_state *peer, const struct up_rma_call *c)
 {
-	struct up_rma_op *w;
+	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_read, c);
 
-	w = up_rma_op_create(peer, up_rma_drive_read, c->flags, c->done, c->ctx);
-	if (!w)
-		return -EAGAIN;
-	w->bytes = c->bytes;
-	w->nlocal = c->nlocal;
-	w->nremote = c->nremote;
-	if (c->nlocal)
-		memcpy(w->local, c->local, c->nlocal * sizeof(*c->local));
-	if (c->nremote)
-		memcpy(w->remote, c->remote, c->nremote * sizeof(*c->remote));
-	return up_rma_op_start(w);
+	return w ? up_rma_op_start(w) : -EAGAIN;
 }
 
-static int read_one(struct up_peer_state *peer, const struct read *c)
+static int read_one(struct up_peer_state *peer, const struct up_rma_call *c)
 {
 	struct up_packet p = {.type = UP_PKT_READ,
+			      .flags = UP_PKT_F_LAST,
 			      .aux = (uint32_t)c->bytes,
 			      .a = c->remote[0].addr,
 			      .b = c->remote[0].key};
-	struct up_rma_part *part = up_rma_part_create(peer, NULL, single_answered);
+	struct up_rma_part *part = up_rma_part_create(peer, NULL, p.b, single_answered);
 
 	if (!part)
 		return -EAGAIN;
@@ -237,18 +235,17 @@ static bool is_small(const struct up_peer_state *peer, size_t bytes)
 	return bytes <= up_max_answer(peer) && !up_bulk_direct(peer, bytes, true);
 }
 
-static int start(struct up_ep *ep, up_peer to, const struct read *c)
+static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
-	struct up_peer_state *peer;
-	int ret = 0;
+	int error;
+	struct up_peer_state *peer = up_peer_start(ep, to, &error);
 
-	peer = up_peer_get(ep, to, &ret);
 	if (!peer)
-		return ret;
-	if (up_peer_stuck(peer))
-		return -EAGAIN;
+		return error;
+	if (up_rma_direct_move(peer, c, UP_RMA_READ))
+		return 0;
 	if (c->nremote == 1 && c->nlocal == 1 && is_small(peer, c->bytes) &&
-	    (!(c->flags & UP_FENCE) || up_peer_quiet(peer)))
+	    up_rma_unfenced(peer, c->flags))
 		return read_one(peer, c);
 	return read_many(peer, c);
 }
@@ -257,10 +254,10 @@ int up_rma_read(struct up_ep *ep, up_peer peer, const struct iovec *local, size_
 		const struct up_rma_iov *remote, size_t nremote, unsigned flags, up_done *done,
 		void *ctx)
 {
-	struct read c = {local, nlocal, remote, nremote, 0, flags, done, ctx};
+	struct up_rma_call c = {local, nlocal, remote, nremote, 0, 0, flags, done, ctx};
 	int ret;
 
-	if (flags & ~(unsigned)UP_FENCE || !up_rma_valid(local, nlocal, remote, nremote, &c.bytes))
+	if (flags & ~(unsigned)UP_FENCE || !up_rma_valid(&c))
 		return -EINVAL;
 	up_ep_lock(ep);
 	ret = start(ep, peer, &c);
@@ -290,7 +287,8 @@ bool up_rma_read_packet(struct up_ep *ep, struct up_peer_state *from, const stru
 	if (to) {
 		if (p->aux)
 			memcpy(to, g.memory, p->aux);
-		up_answer_commit(from, p->op, 0, p->aux);
+		up_rma_answer_commit(from, p->op, up_rma_answer_flags(from, &g, false), p->aux);
+		up_rma_touch(from, p->flags, UP_RMA_READ);
 	} else {
 		lied(from);
 	}

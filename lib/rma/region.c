@@ -5,6 +5,8 @@
  */
 #include "rma/rma.h"
 
+#include <unistd.h>
+
 #define ALL (UP_RMA_READ | UP_RMA_WRITE | UP_RMA_ATOMIC)
 
 static struct up_region **chain(const struct up_rma_state *rma, uint64_t key)
@@ -12,7 +14,7 @@ static struct up_region **chain(const struct up_rma_state *rma, uint64_t key)
 	return &rma->chosen[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
 }
 
-static struct up_region *find(const struct up_rma_state *rma, uint64_t key)
+struct up_region *up_rma_region(const struct up_rma_state *rma, uint64_t key)
 {
 	struct up_region *r = up_slots_get(&rma->keys, key);
 
@@ -29,7 +31,7 @@ static int add_chosen(struct up_rma_state *rma, struct up_region *r)
 		rma->chosen = calloc(UP_RMA_CHAINS, sizeof(struct up_region *));
 	if (!rma->chosen)
 		return -ENOMEM;
-	if (find(rma, r->key))
+	if (up_rma_region(rma, r->key))
 		return -EEXIST;
 	r->self = chain(rma, r->key);
 	r->next = *r->self;
@@ -71,6 +73,23 @@ static void del(struct up_rma_state *rma, struct up_region *r)
 	rma->nchosen--;
 }
 
+/* Peers of that lane may use the memory by themselves, once they ask (window.c). */
+static void find_lane(struct up_region *r)
+{
+	struct up_lane *lane = up_ep_mem_lane(r->ep);
+
+	if (!lane || !lane->ops->mem_share || !r->len)
+		return;
+	r->lane = lane;
+	r->mapped = lane->ops->mem_holds(lane, r->memory, r->len);
+}
+
+static void unshare(struct up_region *r)
+{
+	if (r->told)
+		r->lane->ops->mem_unshare(r->lane, &r->shared);
+}
+
 int up_region_open(struct up_ep *ep, void *addr, size_t len, uint64_t base, unsigned access,
 		   uint64_t key, struct up_region **region)
 {
@@ -94,6 +113,8 @@ int up_region_open(struct up_ep *ep, void *addr, size_t len, uint64_t base, unsi
 	up_list_init(&r->users);
 	up_ep_lock(ep);
 	ret = key ? add_chosen(ep->rma, r) : add_slot(ep->rma, r);
+	if (!ret)
+		find_lane(r);
 	up_ep_unlock(ep);
 	if (ret)
 		free(r);
@@ -104,7 +125,8 @@ int up_region_open(struct up_ep *ep, void *addr, size_t len, uint64_t base, unsi
 
 /*
  * Packets are served with the lock held, from looking at the key until the data is in its place;
- * what takes longer is in the queue, and ends here.
+ * what takes longer is in the queue, and ends here. Peers that use the memory by themselves are
+ * waited for.
  */
 void up_region_close(struct up_region *region)
 {
@@ -115,6 +137,7 @@ void up_region_close(struct up_region *region)
 	ep = region->ep;
 	up_ep_lock(ep);
 	del(ep->rma, region);
+	unshare(region);
 	up_rma_queue_region_gone(region);
 	up_ep_unlock(ep);
 	free(region);
@@ -124,13 +147,19 @@ void up_rma_regions_fini(struct up_ep *ep)
 {
 	struct up_rma_state *rma = ep->rma;
 
-	for (uint32_t i = 0; i < rma->keys.n; i++)
-		free(rma->keys.slot[i].object);
+	for (uint32_t i = 0; i < rma->keys.n; i++) {
+		struct up_region *r = rma->keys.slot[i].object;
+
+		if (r)
+			unshare(r);
+		free(r);
+	}
 	for (unsigned i = 0; rma->chosen && i < UP_RMA_CHAINS; i++) {
 		while (rma->chosen[i]) {
 			struct up_region *r = rma->chosen[i];
 
 			rma->chosen[i] = r->next;
+			unshare(r);
 			free(r);
 		}
 	}
@@ -146,7 +175,7 @@ int up_rma_grant(struct up_ep *ep, struct up_rma_grant *g, uint64_t key, uint64_
 		 unsigned access)
 {
 	struct up_rma_state *rma = ep->rma;
-	struct up_region *r = find(rma, key);
+	struct up_region *r = up_rma_region(rma, key);
 	int error = -ENOKEY;
 
 	g->region = r;
@@ -175,6 +204,14 @@ void up_rma_set_resolver(struct up_ep *ep, const struct up_resolve_ops *ops, voi
 	up_ep_unlock(ep);
 }
 
+void up_rma_set_touched(struct up_ep *ep, up_rma_touched *touched, void *ctx)
+{
+	up_ep_lock(ep);
+	ep->rma->touched = touched;
+	ep->rma->touched_ctx = ctx;
+	up_ep_unlock(ep);
+}
+
 void up_rma_set_notify(struct up_ep *ep, up_rma_notify *notify, void *ctx)
 {
 	up_ep_lock(ep);
@@ -183,17 +220,31 @@ void up_rma_set_notify(struct up_ep *ep, up_rma_notify *notify, void *ctx)
 	up_ep_unlock(ep);
 }
 
+/* Where no lane's peers can map memory, it is like any other. */
+static void *plain_alloc(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole;
+	void *mem;
+
+	if (__builtin_add_overflow(bytes, page - 1, &whole)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	whole &= ~(page - 1);
+	mem = aligned_alloc(page, whole ? whole : page);
+	if (mem)
+		memset(mem, 0, whole);
+	return mem;
+}
+
 void *up_mem_alloc(struct up_ep *ep, size_t bytes)
 {
 	struct up_lane *lane;
-	void *mem = NULL;
+	void *mem;
 
 	up_ep_lock(ep);
 	lane = up_ep_mem_lane(ep);
-	if (lane)
-		mem = lane->ops->mem_alloc(lane, bytes);
-	else
-		errno = EOPNOTSUPP;
+	mem = lane ? lane->ops->mem_alloc(lane, bytes) : plain_alloc(bytes);
 	up_ep_unlock(ep);
 	return mem;
 }
@@ -204,7 +255,9 @@ void up_mem_free(struct up_ep *ep, void *mem)
 
 	up_ep_lock(ep);
 	lane = up_ep_mem_lane(ep);
-	if (lane && mem)
+	if (!lane)
+		free(mem);
+	else if (mem)
 		lane->ops->mem_free(lane, mem);
 	up_ep_unlock(ep);
 }

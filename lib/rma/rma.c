@@ -55,10 +55,9 @@ static bool drive(struct up_list *queue)
 	       UP_CONTAINER_OF(first, const struct up_rma_op, link)->sent != sent;
 }
 
-/* Write progress and read progress; the target's queue is moved by bulk/. */
-static unsigned progress(struct up_ep *ep)
+static __attribute__((noinline)) unsigned drive_busy(struct up_list *busy)
 {
-	struct up_list *busy = &ep->rma->busy, *last = busy->prev, *at = NULL;
+	struct up_list *last = busy->prev, *at = NULL;
 	unsigned n = 0;
 
 	/* Callbacks may add peers, behind the last; they end none. */
@@ -74,6 +73,20 @@ static unsigned progress(struct up_ep *ep)
 			up_list_add_tail(busy, at);
 	}
 	return n;
+}
+
+/*
+ * Write progress and read progress; the target's queue is moved by bulk/. Who polls comes by here
+ * all the time, mostly for nothing: what there is to do is a function of its own, so that this one
+ * needs no stack.
+ */
+static unsigned progress(struct up_ep *ep)
+{
+	struct up_rma_state *rma = ep->rma;
+
+	if (rma->run)
+		rma->run = 0;
+	return up_list_empty(&rma->busy) ? 0 : drive_busy(&rma->busy);
 }
 
 /* With a status an operation sends no more, so its queue runs empty. */
@@ -99,6 +112,7 @@ static void peer_gone(struct up_ep *ep, struct up_peer_state *peer)
 	end_queue(&rp->writes, status);
 	end_queue(&rp->reads, status);
 	up_rma_queue_peer_gone(rp);
+	up_rma_windows_fini(rp);
 	up_list_del(&rp->busy);
 	peer->rma = NULL;
 	free(rp);
@@ -128,5 +142,6 @@ const struct up_protocol up_rma_protocol = {
 		     [UP_PKT_WRITE_LARGE] = up_rma_write_large_packet,
 		     [UP_PKT_READ] = up_rma_read_packet,
 		     [UP_PKT_READ_LARGE] = up_rma_read_large_packet,
-		     [UP_PKT_ATOMIC] = up_rma_atomic_packet},
+		     [UP_PKT_ATOMIC] = up_rma_atomic_packet,
+		     [UP_PKT_MAP] = up_rma_map_packet},
 };

@@ -12,6 +12,8 @@
  * in the target's queue. Atomics count as small writes. Reads keep no order.
  *
  * A piece of remote memory is checked as a whole before any of it is touched.
+ *
+ * What a peer of the same host shares is used by loads and stores (window.c).
  */
 #ifndef UP_RMA_RMA_H
 #define UP_RMA_RMA_H
@@ -32,11 +34,18 @@ struct up_region {
 	uint64_t base;
 	uint64_t key;
 	unsigned access;
+	struct up_lane *lane;		/* whose peers can use the memory by themselves; or NULL */
+	bool mapped;			/* and then by loads and stores */
+	bool told;			/* one of them asked: */
+	struct up_lane_mem shared;	/* how they find it */
 	struct up_list users;		/* struct up_rma_request */
 	struct up_region *next, **self; /* chain of keys that were chosen; self NULL: not there */
 };
 
 #define UP_RMA_CHAINS 1024u
+
+/* NULL: no region has this key. */
+struct up_region *up_rma_region(const struct up_rma_state *rma, uint64_t key);
 
 /* An access that was granted. */
 struct up_rma_grant {
@@ -67,6 +76,12 @@ struct up_rma_peer {
 	struct up_list reads;
 	unsigned large; /* writes on their way for the target's queue */
 	bool no_put;	/* the peer's lane does not write to this memory */
+	unsigned parts; /* that are open */
+	bool asking;	/* for a window */
+	unsigned map_failures;
+	unsigned nwindows;
+	struct up_rma_window *last; /* that was used, or NULL */
+	struct up_rma_window *windows[64];
 
 	/* The target's side. */
 	struct up_list queue; /* struct up_rma_request: writes */
@@ -83,8 +98,11 @@ struct up_rma_state {
 	void *resolver_ctx;
 	up_rma_notify *notify;
 	void *notify_ctx;
+	up_rma_touched *touched;
+	void *touched_ctx;
 	struct up_list busy;	/* struct up_rma_peer */
 	struct up_list serving; /* struct up_rma_request, reads */
+	unsigned run;		/* direct operations since the last progress */
 	struct up_pool parts;
 	struct up_pool ops;
 	struct up_pool requests;
@@ -94,6 +112,25 @@ struct up_rma_state {
 struct up_rma_peer *up_rma_peer(struct up_peer_state *peer);
 
 /* ---- the initiator's side ---- */
+
+/* What one call of the application starts. */
+struct up_rma_call {
+	const struct iovec *local;
+	size_t nlocal;
+	const struct up_rma_iov *remote;
+	size_t nremote;
+	size_t bytes;
+	uint64_t imm;
+	unsigned flags;
+	up_done *done;
+	void *ctx;
+};
+
+/* Is there no fence that holds the operation up? */
+static inline bool up_rma_unfenced(const struct up_peer_state *peer, unsigned flags)
+{
+	return !(flags & UP_FENCE) || up_peer_quiet(peer);
+}
 
 /* A packet that has an answer to come. */
 struct up_rma_part {
@@ -105,12 +142,12 @@ struct up_rma_part {
 	unsigned flags;
 	void *fetch;   /* where old values go */
 	size_t offset; /* in the whole's local memory */
+	uint64_t key;
 	struct iovec to;
 
 	/* Of large ones. */
 	struct up_list redo; /* struct up_rma_op.redo: to be read in segments */
 	uint64_t addr;
-	uint64_t key;
 	struct up_bulk_source source;
 	struct iovec iov[UP_IOV_MAX];
 };
@@ -148,17 +185,17 @@ struct up_rma_op {
 };
 
 /* op.c. NULL: no memory. The part's operation is ready to be sent. */
-struct up_rma_part *up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole,
-				       void (*answered)(struct up_op *op, int status,
-							const struct up_packet *p,
-							const void *payload));
+struct up_rma_part *
+up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole, uint64_t key,
+		   void (*answered)(struct up_op *op, int status, const struct up_packet *p,
+				    const void *payload));
 void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part);
 /* Frees a part that is by itself, and tells of its end. */
 void up_rma_part_end(struct up_rma_part *part, int status);
 
-/* NULL: no memory, or too many wait already. */
+/* With copies of the call's lists. NULL: no memory, or too many wait already. */
 struct up_rma_op *up_rma_op_create(struct up_peer_state *peer, bool (*drive)(struct up_rma_op *w),
-				   unsigned flags, up_done *done, void *ctx);
+				   const struct up_rma_call *c);
 void up_rma_op_discard(struct up_rma_op *w);
 /* Sends what it can, at once or after a fence. 0. */
 int up_rma_op_start(struct up_rma_op *w);
@@ -167,6 +204,13 @@ void up_rma_op_queue(struct up_rma_op *w);
 /* One of its parts has ended. */
 void up_rma_op_advance(struct up_rma_op *w, int status);
 void up_rma_drive(struct up_list *queue);
+
+/* Tells the application that an operation has ended, if it wants to know. */
+static inline void up_rma_tell(up_done *done, void *ctx, unsigned flags, int status, size_t bytes)
+{
+	if (done && (status || !(flags & UP_INJECT)))
+		done(ctx, status, status ? 0 : bytes);
+}
 
 /* write.c */
 /* May a small write be sent right now? */
@@ -178,11 +222,89 @@ bool up_rma_drive_write(struct up_rma_op *w);
 bool up_rma_drive_read(struct up_rma_op *w);
 bool up_rma_drive_atomic(struct up_rma_op *w);
 
-/* Are the lists well formed, and as long as each other? */
-bool up_rma_valid(const struct iovec *local, size_t nlocal, const struct up_rma_iov *remote,
-		  size_t nremote, size_t *bytes);
+/* Are the call's lists well formed, and as long as each other? Then its `bytes` are set. */
+bool up_rma_valid(struct up_rma_call *c);
+
+/* ---- windows: memory of peers that this end uses by itself ---- */
+
+struct up_rma_window {
+	struct up_rma_window *next; /* of the same bucket */
+	uint64_t key;
+	uint64_t base;
+	size_t bytes;
+	unsigned access;
+	struct up_lane_window view;
+};
+
+struct up_rma_window *up_rma_window_find(struct up_rma_peer *rp, uint64_t key);
+static inline struct up_rma_window *up_rma_window(const struct up_peer_state *peer, uint64_t key)
+{
+	struct up_rma_peer *rp = peer->rma;
+
+	if (!rp || !rp->nwindows)
+		return NULL;
+	return rp->last && rp->last->key == key ? rp->last : up_rma_window_find(rp, key);
+}
+void up_rma_windows_fini(struct up_rma_peer *rp);
+/* Asks for one, unless there is one, or it cannot be now. */
+void up_rma_window_ask(struct up_peer_state *peer, uint64_t key);
+
+/* An answer came: does the peer say that the memory can be mapped? */
+static inline void up_rma_look(const struct up_rma_part *part, const struct up_packet *p)
+{
+	if (__builtin_expect(p && p->flags & UP_PKT_F_MAP, 0))
+		up_rma_window_ask(part->op.peer, part->key);
+}
+
+/* What one atomic starts; operand and compare are NULL where the operation takes none. */
+struct up_rma_atomic {
+	enum up_atomic_op op;
+	enum up_atomic_type type;
+	size_t count;
+	size_t size; /* of an element */
+	const uint8_t *operand;
+	const uint8_t *compare;
+	uint8_t *fetch;
+	uint64_t addr;
+	uint64_t key;
+	struct up_rma_call call; /* what all operations have */
+};
+
+/* The whole operation, its end included. False: it cannot be done this way, nothing was told. */
+bool up_rma_direct_move(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access);
+bool up_rma_direct_atomic(struct up_peer_state *peer, const struct up_rma_atomic *c);
+
+enum up_rma_turn { UP_RMA_PACKETS, UP_RMA_WAIT, UP_RMA_DONE };
+/* What is to become of the first operation of a queue; when it is done, its status is set. */
+enum up_rma_turn up_rma_direct_turn(struct up_rma_op *w, unsigned access);
 
 /* ---- the target's side ---- */
+
+/* The flags of an answer about memory that was granted. */
+static inline uint16_t up_rma_answer_flags(const struct up_peer_state *from,
+					   const struct up_rma_grant *g, bool large)
+{
+	const struct up_region *r = g->region;
+	bool window = r && r->lane == from->link->lane && (large || r->mapped);
+
+	/* What a peer does by itself, nobody here hears of. */
+	return window && !from->ep->rma->touched ? UP_PKT_F_MAP : 0;
+}
+static inline void up_rma_answer_commit(struct up_peer_state *from, uint32_t op, uint16_t flags,
+					size_t payload)
+{
+	struct up_packet p = {.type = UP_PKT_ANSWER, .flags = flags, .op = op};
+
+	up_reply_commit(from, &p, payload);
+}
+/* Without payload; nothing happens for op 0. */
+static inline void up_rma_answer(struct up_peer_state *from, uint32_t op, uint16_t flags)
+{
+	if (op) {
+		up_answer_reserve(from, 0);
+		up_rma_answer_commit(from, op, flags, 0);
+	}
+}
 
 /* A large transfer. Writes wait for their turn, reads do not. */
 struct up_rma_request {
@@ -193,6 +315,7 @@ struct up_rma_request {
 	struct up_rma_grant grant;
 	struct iovec iov;
 	uint32_t op;
+	uint16_t flags; /* the packet's */
 	bool read;
 	bool started;
 	bool has_imm;
@@ -202,16 +325,29 @@ struct up_rma_request {
 
 void up_rma_queue_region_gone(struct up_region *region);
 void up_rma_queue_peer_gone(struct up_rma_peer *rp);
+/* What a packet with these flags asked for was done. */
+static inline void up_rma_touch(struct up_peer_state *from, uint16_t flags, unsigned access)
+{
+	const struct up_rma_state *rma = from->ep->rma;
+
+	if (__builtin_expect(rma->touched && flags & UP_PKT_F_LAST, 0))
+		rma->touched(rma->touched_ctx, from->id, access);
+}
 /* Data is in its place. */
 void up_rma_written(struct up_peer_state *from, size_t bytes, bool more, bool has_imm,
 		    uint64_t imm);
 
-up_packet_handler up_rma_write_packet, up_rma_write_large_packet, up_rma_read_packet,
-	up_rma_read_large_packet, up_rma_atomic_packet;
+up_packet_handler up_rma_map_packet, up_rma_write_packet, up_rma_write_large_packet,
+	up_rma_read_packet, up_rma_read_large_packet, up_rma_atomic_packet;
 
 /* atomic.c: element by element. `old`, unless NULL, gets what was there. Memory is aligned. */
 void up_atomic_apply(enum up_atomic_op op, enum up_atomic_type type, void *memory, size_t count,
 		     const void *operand, const void *compare, void *old);
+/* `size` is a power of two. */
+static inline bool up_atomic_aligned(const void *memory, size_t size)
+{
+	return !((uintptr_t)memory & (size - 1));
+}
 /* Does the operation take operands, a compare array? */
 static inline bool up_atomic_has_operand(enum up_atomic_op op)
 {

@@ -45,6 +45,7 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 
 	if (part->source.cookie)
 		w->peer->rma->large--;
+	up_rma_look(part, p);
 	up_rma_part_free(w->peer, part);
 	up_rma_op_advance(w, status);
 }
@@ -52,15 +53,19 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 static void single_answered(struct up_op *op, int status, const struct up_packet *p,
 			    const void *payload)
 {
-	up_rma_part_end(UP_CONTAINER_OF(op, struct up_rma_part, op), status);
+	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
+
+	up_rma_look(part, p);
+	up_rma_part_end(part, status);
 }
 
 /* ---- several packets ---- */
 
 static bool send_small(struct up_rma_op *w, struct up_rma_part *part, const struct up_rma_iov *r,
-		       unsigned flags, uint32_t aux)
+		       unsigned flags, uint32_t aux, uint16_t last)
 {
-	struct up_packet p = {.type = UP_PKT_WRITE, .aux = aux, .a = r->addr, .b = r->key};
+	struct up_packet p = {
+		.type = UP_PKT_WRITE, .flags = last, .aux = aux, .a = r->addr, .b = r->key};
 	uint8_t *to = reserve(w->peer, part, &p, r->len, flags, w->imm);
 
 	if (!to)
@@ -71,9 +76,10 @@ static bool send_small(struct up_rma_op *w, struct up_rma_part *part, const stru
 }
 
 static bool send_large(struct up_rma_op *w, struct up_rma_part *part, const struct up_rma_iov *r,
-		       unsigned flags, uint32_t aux)
+		       unsigned flags, uint32_t aux, uint16_t last)
 {
-	struct up_packet p = {.type = UP_PKT_WRITE_LARGE, .aux = aux, .a = r->addr, .b = r->key};
+	struct up_packet p = {
+		.type = UP_PKT_WRITE_LARGE, .flags = last, .aux = aux, .a = r->addr, .b = r->key};
 	size_t n = up_iov_slice(part->iov, w->local, w->nlocal, w->sent, r->len);
 	uint8_t *to;
 
@@ -106,10 +112,10 @@ static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
 	/* The immediate data tells of a whole write, so it waits for the answers of the rest. */
 	if (last && w->flags & UP_IMM && w->out)
 		return false;
-	part = up_rma_part_create(w->peer, w, part_answered);
+	part = up_rma_part_create(w->peer, w, r->key, part_answered);
 	if (!part)
 		return false;
-	if (!(small ? send_small : send_large)(w, part, r, flags, aux)) {
+	if (!(small ? send_small : send_large)(w, part, r, flags, aux, last ? UP_PKT_F_LAST : 0)) {
 		up_rma_part_free(w->peer, part);
 		return false;
 	}
@@ -122,7 +128,12 @@ static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
 bool up_rma_drive_write(struct up_rma_op *w)
 {
 	static const struct up_rma_iov nothing;
+	enum up_rma_turn turn = UP_RMA_PACKETS;
 
+	if (!(w->flags & UP_IMM))
+		turn = up_rma_direct_turn(w, UP_RMA_WRITE);
+	if (turn != UP_RMA_PACKETS)
+		return turn == UP_RMA_DONE;
 	while (!w->status && !w->all_sent) {
 		while (w->piece < w->nremote && !w->remote[w->piece].len)
 			w->piece++;
@@ -144,34 +155,12 @@ static int copy_injected(struct up_rma_op *w)
 	return 0;
 }
 
-/* What one call starts. */
-struct write {
-	const struct iovec *local;
-	size_t nlocal;
-	const struct up_rma_iov *remote;
-	size_t nremote;
-	size_t bytes;
-	uint64_t imm;
-	unsigned flags;
-	up_done *done;
-	void *ctx;
-};
-
-static int write_many(struct up_peer_state *peer, const struct write *c)
+static int write_many(struct up_peer_state *peer, const struct up_rma_call *c)
 {
-	struct up_rma_op *w;
+	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_write, c);
 
-	w = up_rma_op_create(peer, up_rma_drive_write, c->flags, c->done, c->ctx);
 	if (!w)
 		return -EAGAIN;
-	w->imm = c->imm;
-	w->bytes = c->bytes;
-	w->nlocal = c->nlocal;
-	w->nremote = c->nremote;
-	if (c->nlocal)
-		memcpy(w->local, c->local, c->nlocal * sizeof(*c->local));
-	if (c->nremote)
-		memcpy(w->remote, c->remote, c->nremote * sizeof(*c->remote));
 	if (c->flags & UP_INJECT && copy_injected(w)) {
 		up_rma_op_discard(w);
 		return -EAGAIN;
@@ -179,10 +168,13 @@ static int write_many(struct up_peer_state *peer, const struct write *c)
 	return up_rma_op_start(w);
 }
 
-static int write_one(struct up_peer_state *peer, const struct write *c)
+static int write_one(struct up_peer_state *peer, const struct up_rma_call *c)
 {
-	struct up_packet p = {.type = UP_PKT_WRITE, .a = c->remote[0].addr, .b = c->remote[0].key};
-	struct up_rma_part *part = up_rma_part_create(peer, NULL, single_answered);
+	struct up_packet p = {.type = UP_PKT_WRITE,
+			      .flags = UP_PKT_F_LAST,
+			      .a = c->remote[0].addr,
+			      .b = c->remote[0].key};
+	struct up_rma_part *part = up_rma_part_create(peer, NULL, p.b, single_answered);
 	uint8_t *to;
 
 	if (!part)
@@ -204,18 +196,17 @@ static int write_one(struct up_peer_state *peer, const struct write *c)
 	return 0;
 }
 
-static int start(struct up_ep *ep, up_peer to, const struct write *c)
+static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
-	struct up_peer_state *peer;
-	int ret = 0;
+	int error;
+	struct up_peer_state *peer = up_peer_start(ep, to, &error);
 
-	peer = up_peer_get(ep, to, &ret);
 	if (!peer)
-		return ret;
-	if (up_peer_stuck(peer))
-		return -EAGAIN;
+		return error;
+	if (!(c->flags & UP_IMM) && up_rma_direct_move(peer, c, UP_RMA_WRITE))
+		return 0;
 	if (c->nremote == 1 && is_small(peer, c->bytes) && up_rma_writes_clear(peer) &&
-	    (!(c->flags & UP_FENCE) || up_peer_quiet(peer)))
+	    up_rma_unfenced(peer, c->flags))
 		return write_one(peer, c);
 	return write_many(peer, c);
 }
@@ -224,11 +215,10 @@ int up_rma_write(struct up_ep *ep, up_peer peer, const struct iovec *local, size
 		 const struct up_rma_iov *remote, size_t nremote, uint64_t imm, unsigned flags,
 		 up_done *done, void *ctx)
 {
-	struct write c = {local, nlocal, remote, nremote, 0, imm, flags, done, ctx};
+	struct up_rma_call c = {local, nlocal, remote, nremote, 0, imm, flags, done, ctx};
 	int ret;
 
-	if (flags & ~FLAGS || !up_rma_valid(local, nlocal, remote, nremote, &c.bytes) ||
-	    (flags & UP_INJECT && c.bytes > UP_INJECT_MAX))
+	if (flags & ~FLAGS || !up_rma_valid(&c) || (flags & UP_INJECT && c.bytes > UP_INJECT_MAX))
 		return -EINVAL;
 	up_ep_lock(ep);
 	ret = start(ep, peer, &c);
@@ -262,7 +252,7 @@ bool up_rma_write_packet(struct up_ep *ep, struct up_peer_state *from, const str
 {
 	bool has_imm = p->flags & UP_PKT_F_IMM;
 	size_t before = has_imm ? sizeof(uint64_t) : 0;
-	struct up_rma_grant g;
+	struct up_rma_grant g = {0};
 	uint64_t imm = 0;
 	size_t bytes;
 	int error = 0;
@@ -284,8 +274,13 @@ bool up_rma_write_packet(struct up_ep *ep, struct up_peer_state *from, const str
 			up_rma_grant_end(&g);
 		}
 	}
-	up_send_answer(from, p->op, error, NULL, 0);
-	if (!error && (has_imm || p->aux & MORE))
+	if (error) {
+		up_send_answer(from, p->op, error, NULL, 0);
+		return true;
+	}
+	up_rma_answer(from, p->op, up_rma_answer_flags(from, &g, false));
+	up_rma_touch(from, p->flags, UP_RMA_WRITE);
+	if (has_imm || p->aux & MORE)
 		up_rma_written(from, bytes, p->aux & MORE, has_imm, imm);
 	return true;
 }

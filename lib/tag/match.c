@@ -36,17 +36,32 @@ static int make_heads(struct up_tag_index *x, unsigned bits)
 	return 0;
 }
 
-int up_tag_index_init(struct up_tag_index *x)
+static int index_init(struct up_tag_index *x)
 {
 	x->heads = NULL;
 	x->used = 0;
 	return make_heads(x, FIRST_BITS);
 }
 
-void up_tag_index_fini(struct up_tag_index *x)
+static void index_fini(struct up_tag_index *x)
 {
 	free(x->heads);
 	x->heads = NULL;
+}
+
+int up_tag_space_init(struct up_tag_space *t)
+{
+	up_list_init(&t->posted);
+	up_list_init(&t->wild);
+	up_list_init(&t->unexpected);
+	return index_init(&t->receives);
+}
+
+void up_tag_space_fini(struct up_tag_space *t)
+{
+	for (unsigned c = 0; c < t->classes; c++)
+		index_fini(&t->class[c].messages);
+	index_fini(&t->receives);
 }
 
 /* More chains, empty: insert all again. False: no memory, they stay long. */
@@ -58,7 +73,7 @@ static bool grow(struct up_tag_index *x)
 	return false;
 }
 
-static unsigned find_class(const struct up_tag_state *t, uint64_t ignore, bool directed)
+static unsigned find_class(const struct up_tag_space *t, uint64_t ignore, bool directed)
 {
 	unsigned c;
 
@@ -69,7 +84,7 @@ static unsigned find_class(const struct up_tag_state *t, uint64_t ignore, bool d
 	return c < t->classes ? c : UP_TAG_WILD;
 }
 
-static void insert_message(struct up_tag_state *t, struct up_tag_message *m, unsigned c)
+static void insert_message(struct up_tag_space *t, struct up_tag_message *m, unsigned c)
 {
 	struct up_tag_class *class = &t->class[c];
 	uint64_t hash = key(class, m->info.tag, m->info.from);
@@ -77,7 +92,7 @@ static void insert_message(struct up_tag_state *t, struct up_tag_message *m, uns
 	up_list_add_tail(chain(&class->messages, hash), &m->chain[c]);
 }
 
-static void insert_all_messages(struct up_tag_state *t, unsigned c)
+static void insert_all_messages(struct up_tag_space *t, unsigned c)
 {
 	struct up_list *at, *tmp;
 
@@ -85,7 +100,7 @@ static void insert_all_messages(struct up_tag_state *t, unsigned c)
 		insert_message(t, UP_CONTAINER_OF(at, struct up_tag_message, all), c);
 }
 
-static unsigned make_class(struct up_tag_state *t, uint64_t ignore, bool directed)
+static unsigned make_class(struct up_tag_space *t, uint64_t ignore, bool directed)
 {
 	unsigned c = find_class(t, ignore, directed);
 
@@ -93,7 +108,7 @@ static unsigned make_class(struct up_tag_state *t, uint64_t ignore, bool directe
 		return c;
 	c = t->classes;
 	t->class[c] = (struct up_tag_class){.ignore = ignore, .directed = directed};
-	if (up_tag_index_init(&t->class[c].messages))
+	if (index_init(&t->class[c].messages))
 		return UP_TAG_WILD;
 	t->classes++;
 	insert_all_messages(t, c);
@@ -101,13 +116,13 @@ static unsigned make_class(struct up_tag_state *t, uint64_t ignore, bool directe
 	return c;
 }
 
-static void insert_recv(struct up_tag_state *t, struct up_tag_recv *r)
+static void insert_recv(struct up_tag_space *t, struct up_tag_recv *r)
 {
 	up_list_add_tail(chain(&t->receives, key(&t->class[r->class], r -> tag, r -> from)),
 			 &r->chain);
 }
 
-static void grow_receives(struct up_tag_state *t)
+static void grow_receives(struct up_tag_space *t)
 {
 	struct up_list *at, *tmp;
 
@@ -121,11 +136,12 @@ static void grow_receives(struct up_tag_state *t)
 	}
 }
 
-void up_tag_post(struct up_tag_state *t, struct up_tag_recv *r)
+void up_tag_post(struct up_tag_space *t, struct up_tag_recv *r)
 {
 	r->class = (uint8_t)make_class(t, r->ignore, r->from != UP_PEER_ANY);
 	r->seq = ++t->seq;
 	r->state = UP_TAG_POSTED;
+	r->space = t;
 	if (r->class == UP_TAG_WILD) {
 		up_list_add_tail(&t->wild, &r->chain);
 	} else {
@@ -138,7 +154,7 @@ void up_tag_post(struct up_tag_state *t, struct up_tag_recv *r)
 	up_list_add_tail(&t->posted, &r->all);
 }
 
-void up_tag_unpost(struct up_tag_state *t, struct up_tag_recv *r)
+void up_tag_unpost(struct up_tag_space *t, struct up_tag_recv *r)
 {
 	up_list_del(&r->all);
 	up_list_del(&r->chain);
@@ -168,7 +184,7 @@ static struct up_tag_recv *scan_recv(const struct up_list *head, uint64_t tag, u
 	return before;
 }
 
-struct up_tag_recv *up_tag_find_recv(struct up_tag_state *t, uint64_t tag, up_peer from)
+struct up_tag_recv *up_tag_find_recv(struct up_tag_space *t, uint64_t tag, up_peer from)
 {
 	struct up_tag_recv *best = NULL;
 
@@ -186,7 +202,7 @@ struct up_tag_recv *up_tag_find_recv(struct up_tag_state *t, uint64_t tag, up_pe
 	return scan_recv(&t->wild, tag, from, best);
 }
 
-void up_tag_keep(struct up_tag_state *t, struct up_tag_message *m)
+void up_tag_keep(struct up_tag_space *t, struct up_tag_message *m)
 {
 	for (unsigned c = 0; c < t->classes; c++) {
 		struct up_tag_index *x = &t->class[c].messages;
@@ -197,10 +213,11 @@ void up_tag_keep(struct up_tag_state *t, struct up_tag_message *m)
 		x->used++;
 	}
 	t->kept++;
+	m->space = t;
 	up_list_add_tail(&t->unexpected, &m->all);
 }
 
-void up_tag_unkeep(struct up_tag_state *t, struct up_tag_message *m)
+void up_tag_unkeep(struct up_tag_space *t, struct up_tag_message *m)
 {
 	for (unsigned c = 0; c < t->classes; c++) {
 		up_list_del(&m->chain[c]);
@@ -227,7 +244,7 @@ static struct up_tag_message *scan_messages(const struct up_list *head, size_t n
 	return NULL;
 }
 
-struct up_tag_message *up_tag_find_message(struct up_tag_state *t, uint64_t tag, uint64_t ignore,
+struct up_tag_message *up_tag_find_message(struct up_tag_space *t, uint64_t tag, uint64_t ignore,
 					   up_peer from, bool make)
 {
 	bool directed = from != UP_PEER_ANY;

@@ -16,7 +16,6 @@ static void init_pools(struct up_tag_state *t)
 
 void up_tag_messages_init(struct up_tag_state *t)
 {
-	up_list_init(&t->unexpected);
 	up_list_init(&t->claimed);
 	init_pools(t);
 }
@@ -57,28 +56,39 @@ static void free_list(struct up_tag_state *t, struct up_list *list)
 
 void up_tag_messages_fini(struct up_tag_state *t)
 {
-	free_list(t, &t->unexpected);
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		free_list(t, &t->space[k].unexpected);
 	free_list(t, &t->claimed);
 	up_pool_fini(&t->small_pool);
 	up_pool_fini(&t->medium_pool);
 }
 
-/* What came whole is still good; of the others nothing will come. Claimed ones say so later. */
-void up_tag_messages_peer_gone(struct up_tag_state *t, struct up_peer_state *peer)
+/* What came whole is still good; of the others nothing will come. */
+static void unexpected_peer_gone(struct up_tag_state *t, struct up_tag_space *space,
+				 const struct up_peer_state *peer)
 {
 	struct up_list *at, *tmp;
 
-	up_list_each (at, tmp, &t->unexpected) {
+	up_list_each (at, tmp, &space->unexpected) {
 		struct up_tag_message *m = UP_CONTAINER_OF(at, struct up_tag_message, all);
 
 		if (m->peer != peer)
 			continue;
 		m->peer = NULL;
 		if (m->rendezvous) {
-			up_tag_unkeep(t, m);
+			up_tag_unkeep(space, m);
 			up_tag_message_free(t, m);
 		}
 	}
+}
+
+void up_tag_messages_peer_gone(struct up_tag_state *t, struct up_peer_state *peer)
+{
+	struct up_list *at, *tmp;
+
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		unexpected_peer_gone(t, &t->space[k], peer);
+	/* Claimed ones say so when they are received. */
 	up_list_each (at, tmp, &t->claimed) {
 		struct up_tag_message *m = UP_CONTAINER_OF(at, struct up_tag_message, all);
 
@@ -94,11 +104,11 @@ int up_tag_peek(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
 	struct up_tag_message *m;
 
 	up_ep_lock(ep);
-	m = up_tag_find_message(t, tag, ignore, from, false);
+	m = up_tag_find_message(&t->space[UP_TAG_TAGGED], tag, ignore, from, false);
 	if (m && info)
 		*info = m->info;
 	if (m && claim) {
-		up_tag_unkeep(t, m);
+		up_tag_unkeep(m->space, m);
 		up_list_add_tail(&t->claimed, &m->all);
 		*claim = m;
 	}

@@ -15,6 +15,8 @@ struct up_tag_recv *up_tag_recv_create(struct up_tag_state *t, const struct iove
 	r->received = received;
 	r->ctx = ctx;
 	r->n = (uint32_t)n;
+	r->multi = false;
+	r->whole = NULL;
 	r->bytes = 0;
 	for (size_t i = 0; i < n; i++) {
 		r->iov[i] = iov[i];
@@ -23,8 +25,7 @@ struct up_tag_recv *up_tag_recv_create(struct up_tag_state *t, const struct iove
 	return r;
 }
 
-/* The state is what tells up_tag_cancel() that a handle is out of date. */
-static void free_recv(struct up_tag_state *t, struct up_tag_recv *r)
+void up_tag_recv_free(struct up_tag_state *t, struct up_tag_recv *r)
 {
 	r->state = UP_TAG_FREE;
 	up_pool_put(&t->recv_pool, r);
@@ -36,8 +37,25 @@ void up_tag_recv_end(struct up_ep *ep, struct up_tag_recv *r, int status,
 	up_tag_received *received = r->received;
 	void *ctx = r->ctx;
 
-	free_recv(ep->tag, r);
+	if (__builtin_expect(r->whole != NULL, 0)) {
+		up_tag_part_end(ep, r, status, info);
+		return;
+	}
+	up_tag_recv_free(ep->tag, r);
 	received(ctx, status, info);
+}
+
+void up_tag_recv_stop(struct up_ep *ep, struct up_tag_recv *r, int status)
+{
+	struct up_tag_info info = {.from = r->from, .tag = r->tag, .last = r->multi};
+
+	up_tag_unpost(r->space, r);
+	if (r->multi && r->parts) {
+		r->state = UP_TAG_MOVING;
+		r->status = status;
+	} else {
+		up_tag_recv_end(ep, r, status, &info);
+	}
 }
 
 static void moved(struct up_bulk *b, int status)
@@ -88,7 +106,9 @@ void up_tag_take(struct up_ep *ep, struct up_tag_recv *r, struct up_tag_message 
 {
 	struct up_tag_info info = m->info;
 
-	if (!m->rendezvous) {
+	if (!m->rendezvous && r->multi) {
+		up_tag_multi_place(ep, r, m->peer, m->op, &info, m->data);
+	} else if (!m->rendezvous) {
 		place(ep, r, m->peer, m->op, &info, m->data);
 	} else if (m->peer) {
 		r->info = info;
@@ -109,50 +129,93 @@ static int may_come(struct up_ep *ep, up_peer from)
 	return error;
 }
 
-int up_tag_recv(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
-		const struct iovec *iov, size_t n, up_tag_received *received, void *ctx,
-		struct up_tag_recv **recv)
+static int post(struct up_ep *ep, struct up_tag_space *space, struct up_tag_recv *r,
+		struct up_tag_message *m)
 {
-	struct up_tag_recv *r = NULL;
-	struct up_tag_message *m;
-	int ret;
+	int ret = m ? 0 : may_come(ep, r->from);
+
+	if (ret) {
+		up_tag_recv_free(ep->tag, r);
+	} else if (m) {
+		up_tag_unkeep(space, m);
+		up_tag_take(ep, r, m);
+	} else {
+		up_tag_post(space, r);
+		ep->tag->look_through = UP_TAG_LANES_HOLD;
+	}
+	return ret;
+}
+
+static int receive(struct up_ep *ep, enum up_tag_kind kind, up_peer from, uint64_t tag,
+		   uint64_t ignore, const struct iovec *iov, size_t n, up_tag_received *received,
+		   void *ctx, struct up_tag_recv **recv)
+{
+	struct up_tag_space *space = &ep->tag->space[kind];
+	struct up_tag_recv *r;
+	int ret = -EAGAIN;
 
 	if (!up_iov_valid(iov, n) || !received)
 		return -EINVAL;
 	up_ep_lock(ep);
-	m = up_tag_find_message(ep->tag, tag, ignore, from, true);
-	ret = m ? 0 : may_come(ep, from);
-	if (!ret)
-		r = up_tag_recv_create(ep->tag, iov, n, received, ctx);
-	if (!r) {
-		up_ep_unlock(ep);
-		return ret ? ret : -EAGAIN;
-	}
-	r->tag = tag;
-	r->ignore = ignore;
-	r->from = from;
-	if (recv)
-		*recv = r;
-	if (m) {
-		up_tag_unkeep(ep->tag, m);
-		up_tag_take(ep, r, m);
-	} else {
-		up_tag_post(ep->tag, r);
-		ep->tag->look_through = UP_TAG_LANES_HOLD;
+	r = up_tag_recv_create(ep->tag, iov, n, received, ctx);
+	if (r) {
+		r->tag = tag;
+		r->ignore = ignore;
+		r->from = from;
+		if (recv)
+			*recv = r;
+		ret = post(ep, space, r, up_tag_find_message(space, tag, ignore, from, true));
 	}
 	up_ep_unlock(ep);
-	return 0;
+	return ret;
+}
+
+int up_tag_recv(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
+		const struct iovec *iov, size_t n, up_tag_received *received, void *ctx,
+		struct up_tag_recv **recv)
+{
+	return receive(ep, UP_TAG_TAGGED, from, tag, ignore, iov, n, received, ctx, recv);
+}
+
+int up_msg_recv(struct up_ep *ep, up_peer from, const struct iovec *iov, size_t n,
+		up_tag_received *received, void *ctx, struct up_tag_recv **recv)
+{
+	return receive(ep, UP_TAG_UNTAGGED, from, 0, 0, iov, n, received, ctx, recv);
+}
+
+int up_msg_recv_multi(struct up_ep *ep, up_peer from, void *buf, size_t len, size_t least,
+		      up_tag_received *received, void *ctx, struct up_tag_recv **recv)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct up_tag_recv *r;
+	int ret;
+
+	if (!up_iov_valid(&iov, 1) || !received || !len)
+		return -EINVAL;
+	up_ep_lock(ep);
+	r = up_tag_recv_create(ep->tag, &iov, 1, received, ctx);
+	ret = r ? may_come(ep, from) : -EAGAIN;
+	if (!ret) {
+		r->tag = r->ignore = 0;
+		r->from = from;
+		r->least = least ? least : 1;
+		if (recv)
+			*recv = r;
+		up_tag_multi_post(ep, r);
+	} else if (r) {
+		up_tag_recv_free(ep->tag, r);
+	}
+	up_ep_unlock(ep);
+	return ret;
 }
 
 int up_tag_cancel(struct up_ep *ep, struct up_tag_recv *recv)
 {
-	struct up_tag_info info = {.from = recv->from, .tag = recv->tag};
 	int ret = -ENOENT;
 
 	up_ep_lock(ep);
 	if (recv->state == UP_TAG_POSTED) {
-		up_tag_unpost(ep->tag, recv);
-		up_tag_recv_end(ep, recv, -ECANCELED, &info);
+		up_tag_recv_stop(ep, recv, -ECANCELED);
 		ret = 0;
 	}
 	up_ep_unlock(ep);
@@ -184,10 +247,17 @@ static bool may_keep(struct up_tag_state *t, const struct up_peer_state *from, s
 	}
 	if (from->nopen && t->held < 2 * t->most + UP_TAG_LANES_HOLD)
 		return true;
-	if (up_list_empty(&t->posted) || t->look_through < cost)
+	if ((up_list_empty(&t->space[UP_TAG_TAGGED].posted) &&
+	     up_list_empty(&t->space[UP_TAG_UNTAGGED].posted)) ||
+	    t->look_through < cost)
 		return false;
 	t->look_through -= cost;
 	return true;
+}
+
+static struct up_tag_space *space_of(struct up_tag_state *t, const struct up_packet *p)
+{
+	return &t->space[p->flags & UP_PKT_F_UNTAGGED ? UP_TAG_UNTAGGED : UP_TAG_TAGGED];
 }
 
 static struct up_tag_message *keep(struct up_ep *ep, struct up_peer_state *from,
@@ -209,15 +279,19 @@ static struct up_tag_message *keep(struct up_ep *ep, struct up_peer_state *from,
 bool up_tag_eager_packet(struct up_ep *ep, struct up_peer_state *from, const struct up_packet *p,
 			 const void *payload)
 {
-	struct up_tag_state *t = ep->tag;
-	struct up_tag_recv *r = up_tag_find_recv(t, p->a, from->id);
+	struct up_tag_space *space = space_of(ep->tag, p);
+	struct up_tag_recv *r = up_tag_find_recv(space, p->a, from->id);
 	struct up_tag_message *m;
 
 	if (__builtin_expect(r != NULL, 1)) {
 		struct up_tag_info info;
 
-		up_tag_unpost(t, r);
 		set_info(&info, from, p, p->bytes);
+		if (__builtin_expect(r->multi, 0)) {
+			up_tag_multi_place(ep, r, from, p->op, &info, payload);
+			return true;
+		}
+		up_tag_unpost(space, r);
 		place(ep, r, from, p->op, &info, payload);
 		return true;
 	}
@@ -227,14 +301,14 @@ bool up_tag_eager_packet(struct up_ep *ep, struct up_peer_state *from, const str
 	set_info(&m->info, from, p, p->bytes);
 	m->rendezvous = false;
 	memcpy(m->data, payload, p->bytes);
-	up_tag_keep(t, m);
+	up_tag_keep(space, m);
 	return true;
 }
 
 bool up_tag_rendezvous_packet(struct up_ep *ep, struct up_peer_state *from,
 			      const struct up_packet *p, const void *payload)
 {
-	struct up_tag_state *t = ep->tag;
+	struct up_tag_space *space = space_of(ep->tag, p);
 	struct up_pkt_source source;
 	struct up_tag_message *m;
 	struct up_tag_recv *r;
@@ -243,9 +317,12 @@ bool up_tag_rendezvous_packet(struct up_ep *ep, struct up_peer_state *from,
 		up_core_link_down(from->link, -EPROTO);
 		return true;
 	}
-	r = up_tag_find_recv(t, p->a, from->id);
+	r = up_tag_find_recv(space, p->a, from->id);
 	if (r) {
-		up_tag_unpost(t, r);
+		if (!r->multi)
+			up_tag_unpost(space, r);
+		else if (!(r = up_tag_part(ep, r, source.bytes)))
+			return false;
 		set_info(&r->info, from, p, source.bytes);
 		move(ep, r, from, p->op, &source);
 		return true;
@@ -256,6 +333,6 @@ bool up_tag_rendezvous_packet(struct up_ep *ep, struct up_peer_state *from,
 	set_info(&m->info, from, p, source.bytes);
 	m->rendezvous = true;
 	m->source = source;
-	up_tag_keep(t, m);
+	up_tag_keep(space, m);
 	return true;
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM)
+/* In `flags`, of messages without a tag. */
+#define UNTAGGED (1u << 16)
 
 /* A message that could not be sent and forgotten at once. */
 struct send {
@@ -31,6 +33,16 @@ static bool is_eager(const struct up_peer_state *peer, size_t bytes)
 	return bytes <= up_max_payload(peer) && !up_bulk_direct(peer, bytes, false);
 }
 
+static void set_flags(struct up_packet *p, unsigned flags, uint64_t imm)
+{
+	if (flags & UP_IMM) {
+		p->flags = UP_PKT_F_IMM;
+		p->b = imm;
+	}
+	if (flags & UNTAGGED)
+		p->flags |= UP_PKT_F_UNTAGGED;
+}
+
 /* One packet; with an operation where an answer is wanted. */
 static int send_eager(struct up_peer_state *peer, struct up_op *op, uint64_t tag,
 		      const struct iovec *iov, size_t n, size_t bytes, uint64_t imm, unsigned flags)
@@ -40,10 +52,7 @@ static int send_eager(struct up_peer_state *peer, struct up_op *op, uint64_t tag
 
 	if (!to)
 		return -EAGAIN;
-	if (flags & UP_IMM) {
-		p.flags = UP_PKT_F_IMM;
-		p.b = imm;
-	}
+	set_flags(&p, flags, imm);
 	if (__builtin_expect(n != 1, 0))
 		up_iov_read(to, iov, n, 0, bytes);
 	else if (bytes)
@@ -83,10 +92,7 @@ static int send_rendezvous(struct send *s)
 	if (!to)
 		return -EAGAIN;
 	up_bulk_describe(to, &s->source);
-	if (s->flags & UP_IMM) {
-		p.flags = UP_PKT_F_IMM;
-		p.b = s->imm;
-	}
+	set_flags(&p, s->flags, s->imm);
 	up_send_commit(s->peer, &s->op, &p, sizeof(struct up_pkt_source));
 	return 0;
 }
@@ -188,11 +194,9 @@ static int send_locked(struct up_ep *ep, up_peer to, uint64_t tag, const struct 
 	struct up_peer_state *peer;
 	int ret = 0;
 
-	peer = up_peer_get(ep, to, &ret);
+	peer = up_peer_start(ep, to, &ret);
 	if (!peer)
 		return ret;
-	if (up_peer_stuck(peer))
-		return -EAGAIN;
 	if (__builtin_expect(flags & (UP_DELIVERED | UP_FENCE) || !is_eager(peer, bytes), 0))
 		return send_with_op(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
 	ret = send_eager(peer, NULL, tag, iov, n, bytes, imm, flags);
@@ -201,13 +205,13 @@ static int send_locked(struct up_ep *ep, up_peer to, uint64_t tag, const struct 
 	return ret;
 }
 
-int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
+static int send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
 		uint64_t imm, unsigned flags, up_done *done, void *ctx)
 {
 	size_t bytes;
 	int ret;
 
-	if (!up_iov_valid(iov, n) || flags & ~FLAGS)
+	if (!up_iov_valid(iov, n))
 		return -EINVAL;
 	bytes = n == 1 ? iov[0].iov_len : up_iov_bytes(iov, n);
 	if (flags & UP_INJECT && bytes > UP_INJECT_MAX)
@@ -216,4 +220,20 @@ int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec
 	ret = send_locked(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
 	up_ep_unlock(ep);
 	return ret;
+}
+
+int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
+		uint64_t imm, unsigned flags, up_done *done, void *ctx)
+{
+	if (flags & ~FLAGS)
+		return -EINVAL;
+	return send(ep, peer, tag, iov, n, imm, flags, done, ctx);
+}
+
+int up_msg_send(struct up_ep *ep, up_peer peer, const struct iovec *iov, size_t n, uint64_t imm,
+		unsigned flags, up_done *done, void *ctx)
+{
+	if (flags & ~FLAGS)
+		return -EINVAL;
+	return send(ep, peer, 0, iov, n, imm, flags | UNTAGGED, done, ctx);
 }

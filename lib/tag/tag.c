@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The protocol of tagged messages: its state in an endpoint, and its ends. */
+/* The protocol of messages: its state in an endpoint, and its ends. */
 #include "tag/tag.h"
 
 #define MOST_UNEXPECTED ((size_t)64 << 20)
 
+static void free_spaces(struct up_tag_state *t)
+{
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		up_tag_space_fini(&t->space[k]);
+}
+
 static int init(struct up_ep *ep)
 {
 	struct up_tag_state *t = calloc(1, sizeof(*t));
+	int failed = 0;
 
 	if (!t)
 		return -ENOMEM;
-	if (up_tag_index_init(&t->receives)) {
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		failed |= up_tag_space_init(&t->space[k]);
+	if (failed) {
+		free_spaces(t);
 		free(t);
 		return -ENOMEM;
 	}
-	up_list_init(&t->posted);
 	up_list_init(&t->moving);
-	up_list_init(&t->wild);
 	up_tag_messages_init(t);
 	up_pool_init(&t->recv_pool, sizeof(struct up_tag_recv));
 	up_pool_init(&t->send_pool, up_tag_send_size());
@@ -25,23 +33,18 @@ static int init(struct up_ep *ep)
 	return 0;
 }
 
-static void end_posted(struct up_ep *ep, struct up_tag_recv *r, int status)
-{
-	struct up_tag_info info = {.from = r->from, .tag = r->tag};
-
-	up_tag_unpost(ep->tag, r);
-	up_tag_recv_end(ep, r, status, &info);
-}
-
+/* A posted receive from the peer. */
 static struct up_tag_recv *find_from(struct up_tag_state *t, up_peer from)
 {
 	struct up_list *at, *tmp;
 
-	up_list_each (at, tmp, &t->posted) {
-		struct up_tag_recv *r = UP_CONTAINER_OF(at, struct up_tag_recv, all);
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++) {
+		up_list_each (at, tmp, &t->space[k].posted) {
+			struct up_tag_recv *r = UP_CONTAINER_OF(at, struct up_tag_recv, all);
 
-		if (r->from == from)
-			return r;
+			if (r->from == from)
+				return r;
+		}
 	}
 	return NULL;
 }
@@ -54,7 +57,7 @@ static void peer_gone(struct up_ep *ep, struct up_peer_state *peer)
 
 	up_tag_messages_peer_gone(ep->tag, peer);
 	while ((r = find_from(ep->tag, peer->id)))
-		end_posted(ep, r, status);
+		up_tag_recv_stop(ep, r, status);
 }
 
 static void end_moving(struct up_ep *ep, struct up_tag_recv *r)
@@ -66,6 +69,13 @@ static void end_moving(struct up_ep *ep, struct up_tag_recv *r)
 	up_tag_recv_end(ep, r, -ECANCELED, &info);
 }
 
+static void end_all_posted(struct up_ep *ep, const struct up_list *posted)
+{
+	while (!up_list_empty(posted))
+		up_tag_recv_stop(ep, UP_CONTAINER_OF(posted->next, struct up_tag_recv, all),
+				 -ECANCELED);
+}
+
 static void fini(struct up_ep *ep)
 {
 	struct up_tag_state *t = ep->tag;
@@ -73,13 +83,10 @@ static void fini(struct up_ep *ep)
 	t->closing = true;
 	while (!up_list_empty(&t->moving))
 		end_moving(ep, UP_CONTAINER_OF(t->moving.next, struct up_tag_recv, all));
-	while (!up_list_empty(&t->posted))
-		end_posted(ep, UP_CONTAINER_OF(t->posted.next, struct up_tag_recv, all),
-			   -ECANCELED);
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		end_all_posted(ep, &t->space[k].posted);
 	up_tag_messages_fini(t);
-	for (unsigned c = 0; c < t->classes; c++)
-		up_tag_index_fini(&t->class[c].messages);
-	up_tag_index_fini(&t->receives);
+	free_spaces(t);
 	up_pool_fini(&t->recv_pool);
 	up_pool_fini(&t->send_pool);
 	free(t);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Tagged messages from inside.
+ * Tagged messages from inside, and those without a tag: each kind has a space of its own, in which
+ * its messages and receives meet. Without a tag all tags and ignore masks are 0.
  *
  * Matching. A receive is of a class when there is one for its `ignore` and for whether it names a
  * peer; the first few kinds of receives that an endpoint sees make the classes. Within a class a
@@ -37,12 +38,13 @@ struct up_tag_class {
 enum up_tag_recv_state {
 	UP_TAG_FREE,
 	UP_TAG_POSTED, /* in the matching */
-	UP_TAG_MOVING, /* has a message, whose data comes */
+	UP_TAG_MOVING, /* has a message, whose data comes; of several: takes no more */
 };
 
 struct up_tag_recv {
-	struct up_list all;   /* posted or moving, of struct up_tag_state */
+	struct up_list all;   /* posted, of the space; or moving, of struct up_tag_state */
 	struct up_list chain; /* of the class's index, or of the wild ones */
+	struct up_tag_space *space;
 	uint64_t tag;
 	uint64_t ignore;
 	up_peer from;
@@ -54,18 +56,26 @@ struct up_tag_recv {
 	uint32_t n;
 	uint8_t class;
 	uint8_t state;
+	bool multi; /* takes several messages (multi.c) */
 	struct iovec iov[UP_IOV_MAX];
 
 	/* While it moves. */
 	struct up_tag_info info;
 	uint32_t op; /* the sender's */
 	struct up_bulk bulk;
+
+	/* Of several messages: bytes and iov[0] are what is left. */
+	size_t least;		   /* bytes that must be left */
+	unsigned parts;		   /* messages that are being placed */
+	int status;		   /* why it takes no more */
+	struct up_tag_recv *whole; /* of such a part; NULL of all others */
 };
 
 /* A message without a receive: in the matching, or claimed. */
 struct up_tag_message {
 	struct up_list all; /* in the order of arrival; or the claimed ones */
 	struct up_list chain[UP_TAG_CLASSES];
+	struct up_tag_space *space;
 	struct up_tag_info info;
 	struct up_peer_state *peer; /* NULL: gone */
 	uint32_t op;		    /* the sender's, 0: wants no answer */
@@ -76,23 +86,30 @@ struct up_tag_message {
 	uint8_t data[];
 };
 
-struct up_tag_state {
+/* Where messages and receives of one kind meet. */
+struct up_tag_space {
 	struct up_list posted; /* struct up_tag_recv, in order */
-	struct up_list moving;
-	struct up_list wild; /* the posted ones without a class */
+	struct up_list wild;   /* the posted ones without a class */
 	uint64_t seq;
 	struct up_tag_index receives; /* the posted ones with a class */
 
 	struct up_list unexpected; /* struct up_tag_message, in order */
-	struct up_list claimed;
-	size_t kept;	     /* unexpected ones */
-	size_t held;	     /* bytes, claimed ones too */
-	size_t most;	     /* of them */
-	size_t look_through; /* bytes of packets that are taken beyond that */
-	bool closing;
+	size_t kept;		   /* unexpected ones */
 
 	struct up_tag_class class[UP_TAG_CLASSES];
 	unsigned classes;
+};
+
+enum up_tag_kind { UP_TAG_TAGGED, UP_TAG_UNTAGGED, UP_TAG_KINDS };
+
+struct up_tag_state {
+	struct up_tag_space space[UP_TAG_KINDS];
+	struct up_list moving;	/* struct up_tag_recv */
+	struct up_list claimed; /* struct up_tag_message */
+	size_t held;		/* bytes of unexpected ones, claimed ones too */
+	size_t most;		/* of them */
+	size_t look_through;	/* bytes of packets that are taken beyond that */
+	bool closing;
 
 	struct up_pool recv_pool;
 	struct up_pool send_pool;
@@ -101,16 +118,16 @@ struct up_tag_state {
 };
 
 /* match.c */
-int up_tag_index_init(struct up_tag_index *x);
-void up_tag_index_fini(struct up_tag_index *x);
-void up_tag_post(struct up_tag_state *t, struct up_tag_recv *r);
-void up_tag_unpost(struct up_tag_state *t, struct up_tag_recv *r);
+int up_tag_space_init(struct up_tag_space *t);
+void up_tag_space_fini(struct up_tag_space *t);
+void up_tag_post(struct up_tag_space *t, struct up_tag_recv *r);
+void up_tag_unpost(struct up_tag_space *t, struct up_tag_recv *r);
 /* The posted receive that gets a message. */
-struct up_tag_recv *up_tag_find_recv(struct up_tag_state *t, uint64_t tag, up_peer from);
-void up_tag_keep(struct up_tag_state *t, struct up_tag_message *m);
-void up_tag_unkeep(struct up_tag_state *t, struct up_tag_message *m);
+struct up_tag_recv *up_tag_find_recv(struct up_tag_space *t, uint64_t tag, up_peer from);
+void up_tag_keep(struct up_tag_space *t, struct up_tag_message *m);
+void up_tag_unkeep(struct up_tag_space *t, struct up_tag_message *m);
 /* The message that a receive would get. With `make` its kind may become a class. */
-struct up_tag_message *up_tag_find_message(struct up_tag_state *t, uint64_t tag, uint64_t ignore,
+struct up_tag_message *up_tag_find_message(struct up_tag_space *t, uint64_t tag, uint64_t ignore,
 					   up_peer from, bool make);
 
 /* message.c */
@@ -126,10 +143,24 @@ struct up_tag_recv *up_tag_recv_create(struct up_tag_state *t, const struct iove
 				       up_tag_received *received, void *ctx);
 /* Gives a message that is in no list to a receive that is in none. Ends the message. */
 void up_tag_take(struct up_ep *ep, struct up_tag_recv *r, struct up_tag_message *m);
+void up_tag_recv_free(struct up_tag_state *t, struct up_tag_recv *r);
+/* Ends a posted receive; one of several messages when the last of them is placed. */
+void up_tag_recv_stop(struct up_ep *ep, struct up_tag_recv *r, int status);
 /* Ends a receive that is in no list. */
 void up_tag_recv_end(struct up_ep *ep, struct up_tag_recv *r, int status,
 		     const struct up_tag_info *info);
 up_packet_handler up_tag_eager_packet, up_tag_rendezvous_packet;
+
+/* multi.c */
+/* Posts a receive for several messages, after those that it takes at once. */
+void up_tag_multi_post(struct up_ep *ep, struct up_tag_recv *r);
+/* Gives it a message whose data is there; it may be over then. `from` may be NULL. */
+void up_tag_multi_place(struct up_ep *ep, struct up_tag_recv *r, struct up_peer_state *from,
+			uint32_t op, const struct up_tag_info *info, const void *data);
+/* A receive for the next message, of so many bytes, to be ended as any other. NULL: no memory. */
+struct up_tag_recv *up_tag_part(struct up_ep *ep, struct up_tag_recv *r, size_t bytes);
+void up_tag_part_end(struct up_ep *ep, struct up_tag_recv *part, int status,
+		     const struct up_tag_info *info);
 
 /* send.c */
 size_t up_tag_send_size(void);

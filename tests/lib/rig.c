@@ -7,7 +7,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define PATIENCE_US 10000000u
+/* The leak checker's hook: libfabric 1.17 forgets some bytes of each connection. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libfabric.so";
+}
 
 void rig_done(void *ctx, int status, size_t bytes)
 {
@@ -23,6 +28,13 @@ const char *rig_lane(void)
 	const char *name = getenv("RIG_LANE");
 
 	return name ? name : "fake";
+}
+
+const char *rig_process_lane(void)
+{
+	const char *name = getenv("RIG_LANE");
+
+	return name ? name : "shm";
 }
 
 struct up_ep *rig_open(const struct up_ep_attr *attr)
@@ -66,11 +78,18 @@ void rig_teardown(struct rig *rig)
 	up_ep_close(rig->b);
 }
 
+/* How often nothing must happen before nothing will: a network's packets are on their way while
+ * both ends have nothing to do. */
+static unsigned patience(void)
+{
+	return strcmp(rig_lane(), "ofi") ? 3 : 2000;
+}
+
 unsigned rig_run(struct rig *rig)
 {
-	unsigned sum = 0, n, idle = 0;
+	unsigned sum = 0, n, idle = 0, enough = patience();
 
-	while (idle < 3) {
+	while (idle < enough) {
 		n = up_progress(rig->a) + up_progress(rig->b);
 		idle = n ? 0 : idle + 1;
 		sum += n;
@@ -85,8 +104,13 @@ void rig_until(struct rig *rig, const volatile unsigned *value, unsigned wanted)
 	while (*value != wanted) {
 		up_progress(rig->a);
 		up_progress(rig->b);
-		assert_true(rig_now_us() - start < PATIENCE_US);
+		rig_patience(start);
 	}
+}
+
+void rig_patience(uint64_t start)
+{
+	assert_true(rig_now_us() - start < RIG_PATIENCE_MS * 1000ull);
 }
 
 uint64_t rig_now_us(void)

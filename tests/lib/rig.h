@@ -22,6 +22,8 @@ void rig_done(void *ctx, int status, size_t bytes);
 
 /* The name of the lane that rig_open() uses: "fake", or what RIG_LANE in the environment says. */
 const char *rig_lane(void);
+/* The one between processes: "shm", or what RIG_LANE says. */
+const char *rig_process_lane(void);
 struct up_ep *rig_open(const struct up_ep_attr *attr);
 /* `from`'s handle of `to`. */
 up_peer rig_peer(struct up_ep *from, struct up_ep *to);
@@ -38,9 +40,14 @@ void rig_setup(struct rig *rig, const struct up_ep_attr *attr);
 void rig_teardown(struct rig *rig);
 /* Makes progress at both until nothing happens any more: how much did. */
 unsigned rig_run(struct rig *rig);
-/* The same, until `*value` is `wanted`, for some seconds at most. */
+/* The same, until `*value` is `wanted`. */
 void rig_until(struct rig *rig, const volatile unsigned *value, unsigned wanted);
 
 uint64_t rig_now_us(void);
+
+/* How long anything is waited for: a guard against hanging, no bound that is tested. */
+#define RIG_PATIENCE_MS 60000
+/* In a loop that awaits something: fails when this, begun at `start`, takes too long. */
+void rig_patience(uint64_t start);
 
 #endif

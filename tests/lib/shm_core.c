@@ -68,9 +68,9 @@ void end_close(struct end *e)
 
 struct shm_addr end_addr(const struct end *e)
 {
-	struct shm_addr a;
+	struct shm_addr a = {0};
 
-	assert_int_equal(e->lane->ops->address(e->lane, &a, sizeof(a)), sizeof(a));
+	assert_int_equal(e->lane->ops->address(e->lane, &a, sizeof(a)), SHM_ADDR_BYTES);
 	return a;
 }
 
@@ -87,6 +87,16 @@ struct up_link *end_connect(struct end *from, const struct end *to)
 unsigned end_poll(struct end *e)
 {
 	return e->lane->ops->poll(e->lane);
+}
+
+bool end_slots_free(const struct end *e)
+{
+	const struct shm_lane *lane = (const struct shm_lane *)e->lane;
+
+	for (unsigned i = 0; i < e->ep.attr.max_peers; i++)
+		if (lane->claims[i])
+			return false;
+	return true;
 }
 
 void end_run(struct end *a, struct end *b)

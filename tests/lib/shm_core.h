@@ -35,6 +35,8 @@ void end_close(struct end *e);
 struct up_link *end_connect(struct end *from, const struct end *to);
 struct shm_addr end_addr(const struct end *e);
 unsigned end_poll(struct end *e);
+/* Nobody has a ring to it, as far as it knows. */
+bool end_slots_free(const struct end *e);
 /* Polls both until nothing happens at either. */
 void end_run(struct end *a, struct end *b);
 /* A packet whose bytes follow from its number. False: no room. */

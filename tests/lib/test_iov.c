@@ -85,9 +85,9 @@ static void reads_the_environment(void **state)
 	}
 	unsetenv(name);
 	setenv("UNDERPASS_LANES", "", 1);
-	assert_null(up_param_lanes());
+	assert_null(up_param_text(UP_PARAM_LANES));
 	setenv("UNDERPASS_LANES", "a,b", 1);
-	assert_string_equal(up_param_lanes(), "a,b");
+	assert_string_equal(up_param_text(UP_PARAM_LANES), "a,b");
 	unsetenv("UNDERPASS_LANES");
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Active messages between processes, over the lane of shared memory: a peer that answers, one that
+ * Active messages between processes: a peer that answers, one that
  * computes and leaves it to its library's thread, and one that is killed in the middle.
  */
 #include "rig.h"
@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define PATIENCE_US 10000000u
 
 struct child {
 	pid_t pid;
@@ -79,7 +77,7 @@ static struct child spawn(bool automatic)
 		const struct up_ep_attr attr = {
 			.thread = UP_THREAD_SINGLE,
 			.progress = automatic ? UP_PROGRESS_AUTO : UP_PROGRESS_MANUAL,
-			.lanes = "shm",
+			.lanes = rig_process_lane(),
 		};
 		struct stop s = {false};
 		struct up_ep *ep;
@@ -120,9 +118,9 @@ static void end(struct child *c, int signal)
 		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-static struct up_ep *open_shm(void)
+static struct up_ep *open_here(void)
 {
-	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "shm"};
+	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = rig_process_lane()};
 	struct up_ep *ep;
 
 	assert_int_equal(up_ep_open(&attr, &ep), 0);
@@ -135,7 +133,7 @@ static void until(struct up_ep *ep, const unsigned *value, unsigned wanted)
 
 	while (*value < wanted) {
 		up_ep_wait(ep, 100);
-		assert_true(rig_now_us() - start < PATIENCE_US);
+		rig_patience(start);
 	}
 	assert_int_equal(*value, wanted);
 }
@@ -143,7 +141,7 @@ static void until(struct up_ep *ep, const unsigned *value, unsigned wanted)
 static void talk(bool automatic)
 {
 	struct child c = spawn(automatic);
-	struct up_ep *ep = open_shm();
+	struct up_ep *ep = open_here();
 	up_peer peer = meet(&c, ep);
 	struct rig_done done = {0};
 	uint8_t bytes[2000] = {1, 2, 3};
@@ -164,7 +162,7 @@ static void talk(bool automatic)
 		if (r == -EHOSTDOWN)
 			break;
 		up_progress(ep);
-		assert_true(rig_now_us() - start < PATIENCE_US);
+		rig_patience(start);
 	}
 	up_ep_close(ep);
 }
@@ -184,7 +182,7 @@ static void peer_is_killed(void **state)
 {
 	struct rig_done done = {0}, others = {0};
 	struct child victim = spawn(false), other = spawn(false);
-	struct up_ep *ep = open_shm();
+	struct up_ep *ep = open_here();
 	up_peer to_victim = meet(&victim, ep), to_other = meet(&other, ep);
 	unsigned sent = 0, sent_other = 0;
 	uint64_t start = rig_now_us();
@@ -202,7 +200,7 @@ static void peer_is_killed(void **state)
 		if (!up_am_request(ep, to_other, 1, NULL, 0, "y", 1, 8, 0, rig_done, &others))
 			sent_other++;
 		up_progress(ep);
-		assert_true(rig_now_us() - start < PATIENCE_US);
+		rig_patience(start);
 	} while (r != -EHOSTDOWN);
 	until(ep, &done.calls, sent);
 	assert_int_equal(done.status, -EHOSTDOWN);

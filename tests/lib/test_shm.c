@@ -11,6 +11,20 @@
 
 #define PACKETS 20000u
 
+/* Two endpoints, and the first one's link to the second. */
+static struct up_link *open_pair(struct end *a, struct end *b, unsigned max_peers)
+{
+	end_open(a, max_peers);
+	end_open(b, max_peers);
+	return end_connect(a, b);
+}
+
+static void close_pair(struct end *a, struct end *b)
+{
+	end_close(a);
+	end_close(b);
+}
+
 /* Counts up from 0; refuses one in `refuse`. */
 struct order {
 	uint32_t next;
@@ -46,11 +60,9 @@ static void order(unsigned refuse)
 	struct end a, b;
 	struct up_link *link;
 
-	end_open(&a, 0);
-	end_open(&b, 0);
+	link = open_pair(&a, &b, 0);
 	b.packet = in_order;
 	b.arg = &got;
-	link = end_connect(&a, &b);
 	for (uint32_t n = 0; n < PACKETS;) {
 		if (end_send(link, UP_LANE_REQUEST, n, some_bytes()))
 			n++;
@@ -60,8 +72,7 @@ static void order(unsigned refuse)
 	while (got.next < PACKETS)
 		end_poll(&b);
 	assert_int_equal(b.npackets, PACKETS);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static void test_order(void **state)
@@ -87,7 +98,7 @@ static void test_contact(void **state)
 	end_run(&a, &b);
 	assert_int_equal(b.nlinked, 1);
 	assert_int_equal(b.npackets, 1);
-	assert_int_equal(b.linked_bytes, 20 + sizeof(struct shm_addr));
+	assert_int_equal(b.linked_bytes, 20 + SHM_ADDR_BYTES);
 	/* The way back is the link that was announced. */
 	ba = end_connect(&b, &a);
 	assert_ptr_equal(ba, b.linked);
@@ -95,8 +106,7 @@ static void test_contact(void **state)
 	end_run(&a, &b);
 	assert_int_equal(a.nlinked, 0);
 	assert_int_equal(a.npackets, 1);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static void test_contact_from_both(void **state)
@@ -186,8 +196,7 @@ static void test_answers_have_room(void **state)
 		}
 	}
 	assert_true(requests > 10000);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 /* Gives back room from inside of the call for each answer, when nothing is published yet. */
@@ -219,8 +228,7 @@ static void test_room_is_given_back_late(void **state)
 			;
 		end_poll(&b);
 	}
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 /* Payload that looks like the words of packets to come is not taken for them. */
@@ -264,8 +272,7 @@ static void test_payload_is_no_word(void **state)
 	}
 	end_run(&a, &b);
 	assert_int_equal(count, sent);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static void test_disconnect(void **state)
@@ -274,11 +281,9 @@ static void test_disconnect(void **state)
 	struct end a, b;
 	struct up_link *link;
 
-	end_open(&a, 64);
-	end_open(&b, 64);
+	link = open_pair(&a, &b, 64);
 	b.packet = in_order;
 	b.arg = &got;
-	link = end_connect(&a, &b);
 	for (uint32_t n = 0; n < 3; n++)
 		assert_true(end_send(link, UP_LANE_REQUEST, n, 100));
 	link->lane->ops->disconnect(link);
@@ -295,8 +300,7 @@ static void test_disconnect(void **state)
 	end_run(&a, &b);
 	assert_true(up_list_empty(&((struct shm_lane *)a.lane)->links));
 	assert_true(up_list_empty(&((struct shm_lane *)b.lane)->links));
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 /* Slots, descriptors and memory come back, in whatever order the ends let go. */
@@ -330,8 +334,7 @@ static void test_reconnect(void **state)
 		assert_int_equal(((struct shm_lane *)a.lane)->claims[i], 0);
 		assert_int_equal(((struct shm_lane *)b.lane)->claims[i], 0);
 	}
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static void test_close_tells(void **state)
@@ -369,8 +372,7 @@ static void test_refused(void **state)
 	assert_int_equal(b.npackets, 0);
 	assert_int_equal(a.ndown, 1);
 	assert_int_equal(a.down, -EHOSTDOWN);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static int try_connect(struct end *e, const struct shm_addr *a, size_t len)
@@ -452,8 +454,7 @@ static void test_size_of_a_peer(void **state)
 	fstat(((struct shm_lane *)b.lane)->segment, &after);
 	assert_true((after.st_blocks - before.st_blocks) * 512 <= 48 * 1024 + 2 * 4096);
 	assert_true(sizeof(struct shm_link) <= 1024);
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
 }
 
 static void test_get_put(void **state)
@@ -464,9 +465,7 @@ static void test_get_put(void **state)
 	struct iovec iov[2] = {{x, sizeof(x)}, {y, sizeof(y)}};
 	uint64_t at = (uintptr_t)target;
 
-	end_open(&a, 0);
-	end_open(&b, 0);
-	link = end_connect(&a, &b);
+	link = open_pair(&a, &b, 0);
 	memset(x, 1, sizeof(x));
 	memset(y, 2, sizeof(y));
 	assert_int_equal(up_shm_put(link, iov, 2, at, sizeof(target)), 0);
@@ -485,39 +484,90 @@ static void test_get_put(void **state)
 
 static void test_mem(void **state)
 {
-	struct end a, b;
+	struct up_lane_window seen, again;
+	struct up_lane_mem mem, bad, plain;
 	struct up_link *link;
-	struct up_lane_mem mem, bad;
-	char *own, *seen;
+	struct end a, b;
+	char *own;
 
-	end_open(&a, 0);
-	end_open(&b, 0);
-	link = end_connect(&a, &b);
+	link = open_pair(&a, &b, 0);
 	own = up_shm_mem_alloc(b.lane, 10000);
 	assert_non_null(own);
-	assert_false(up_shm_mem_describe(b.lane, own + 9000, 4000, &mem));
-	assert_false(up_shm_mem_describe(b.lane, &mem, 8, &mem));
-	assert_true(up_shm_mem_describe(b.lane, own + 5000, 1000, &mem));
-	seen = up_shm_mem_map(link, &mem);
-	assert_non_null(seen);
+	assert_false(up_shm_mem_holds(b.lane, own + 9000, 4000));
+	assert_false(up_shm_mem_holds(b.lane, &mem, 8));
+	assert_true(up_shm_mem_holds(b.lane, own + 5000, 1000));
+	assert_true(up_shm_mem_share(b.lane, own + 5000, 1000, &mem));
+	assert_true(up_shm_mem_map(link, &mem, 1000, &seen));
 	own[5000] = 'x';
-	assert_int_equal(seen[0], 'x');
-	assert_ptr_equal(up_shm_mem_map(link, &mem), seen);
-	up_shm_mem_unmap(link, seen);
-	assert_int_equal(seen[0], 'x');
-	up_shm_mem_unmap(link, seen);
+	assert_true(up_lane_enter(link, &seen));
+	assert_int_equal(seen.memory[0], 'x');
+	up_lane_leave(link);
+	assert_true(up_shm_mem_map(link, &mem, 1000, &again));
+	assert_ptr_equal(again.memory, seen.memory);
+	up_shm_mem_unmap(link, &again);
+	assert_int_equal(seen.memory[0], 'x');
+	up_shm_mem_unmap(link, &seen);
 	assert_true(up_list_empty(&((struct shm_link *)link)->maps));
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		bad = mem;
 		bad.words[i] = i == 1 ? UINT64_MAX : bad.words[i] + (1u << 20);
-		assert_null(up_shm_mem_map(link, &bad));
+		assert_false(up_shm_mem_map(link, &bad, 1000, &seen));
 	}
+	assert_false(up_shm_mem_map(link, &mem, 12288 - 5000 + 1, &seen));
+	assert_false(up_shm_mem_map(link, &mem, SIZE_MAX, &seen));
+	/* Other memory is not mapped: up_shm_get() and up_shm_put() reach it. */
+	assert_true(up_shm_mem_share(b.lane, &bad, sizeof(bad), &plain));
+	assert_true(up_shm_mem_map(link, &plain, sizeof(bad), &seen));
+	assert_null(seen.memory);
+	assert_int_equal(seen.address, (uintptr_t)&bad);
+	up_shm_mem_unmap(link, &seen);
+	assert_false(up_shm_mem_map(link, &plain, SIZE_MAX, &seen));
 	up_shm_mem_free(b.lane, own);
-	assert_null(up_shm_mem_map(link, &mem));
+	assert_false(up_shm_mem_map(link, &mem, 1000, &seen));
 	assert_null(up_shm_mem_alloc(b.lane, SIZE_MAX));
 	assert_non_null(up_shm_mem_alloc(b.lane, 1));
-	end_close(&a);
-	end_close(&b);
+	close_pair(&a, &b);
+}
+
+/* What was taken back cannot be entered, also when its word says something for somebody else. */
+static void test_unshare(void **state)
+{
+	struct up_lane_window w, other;
+	struct up_lane_mem mem, next;
+	struct up_link *link;
+	struct end a, b;
+	char *own;
+
+	link = open_pair(&a, &b, 0);
+	end_run(&a, &b);
+	own = up_shm_mem_alloc(b.lane, 4096);
+	for (unsigned i = 0; i < 3 * SHM_SHARES; i++) {
+		assert_true(up_shm_mem_share(b.lane, own, 4096, &mem));
+		assert_true(up_shm_mem_map(link, &mem, 4096, &w));
+		assert_true(up_lane_enter(link, &w));
+		up_lane_leave(link);
+		up_shm_mem_unshare(b.lane, &mem);
+		assert_false(up_lane_enter(link, &w));
+		assert_int_equal(*link->turn & 1, 0);
+		assert_true(up_shm_mem_share(b.lane, own, 4096, &next));
+		assert_true(up_shm_mem_map(link, &next, 4096, &other));
+		assert_true(up_lane_enter(link, &other));
+		up_lane_leave(link);
+		assert_false(up_lane_enter(link, &w));
+		up_shm_mem_unmap(link, &w);
+		up_shm_mem_unmap(link, &other);
+		up_shm_mem_unshare(b.lane, &next);
+	}
+	for (unsigned i = 0; i < SHM_SHARES; i++)
+		assert_true(up_shm_mem_share(b.lane, own, 4096, &mem));
+	assert_false(up_shm_mem_share(b.lane, own, 4096, &next));
+	up_shm_mem_unshare(b.lane, &mem);
+	assert_true(up_shm_mem_share(b.lane, own, 4096, &next));
+	/* A link that has ended leads nowhere. */
+	assert_true(up_shm_mem_map(link, &next, 4096, &w));
+	up_shm_disconnect(link);
+	assert_false(up_lane_enter(link, &w));
+	close_pair(&a, &b);
 }
 
 int main(void)
@@ -540,6 +590,7 @@ int main(void)
 		cmocka_unit_test(test_size_of_a_peer),
 		cmocka_unit_test(test_get_put),
 		cmocka_unit_test(test_mem),
+		cmocka_unit_test(test_unshare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

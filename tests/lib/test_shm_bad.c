@@ -7,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A guard against hanging. */
+#define PATIENCE_MS 60000
+
 static int try_connect(struct end *e, const struct shm_addr *a, size_t len)
 {
 	struct up_link *link;
@@ -22,14 +25,8 @@ static void test_addresses(void **state)
 	end_open(&a, 0);
 	end_open(&b, 0);
 	good = bad = end_addr(&b);
-	assert_int_equal(try_connect(&a, &good, sizeof(good) - 1), -EINVAL);
-	bad.uid++;
-	assert_int_equal(try_connect(&a, &bad, sizeof(bad)), -EHOSTUNREACH);
-	bad = good;
-	bad.boot_id[3] ^= 1;
-	assert_int_equal(try_connect(&a, &bad, sizeof(bad)), -EHOSTUNREACH);
-	bad = good;
-	bad.pid_namespace++;
+	assert_int_equal(try_connect(&a, &good, SHM_ADDR_BYTES - 1), -EINVAL);
+	bad.host++;
 	assert_int_equal(try_connect(&a, &bad, sizeof(bad)), -EHOSTUNREACH);
 	bad = good;
 	bad.slots = 77;
@@ -37,11 +34,10 @@ static void test_addresses(void **state)
 	/* What was right once: the endpoint is gone, or its numbers mean something else. */
 	for (int i = 0; i < 4; i++) {
 		bad = good;
-		bad.cookie[0] += i == 0;
+		bad.cookie += i == 0;
 		bad.segment = i == 1 ? good.pipe : good.segment;
 		bad.pipe = i == 2 ? 0 : good.pipe;
 		bad.pid = i == 3 ? 4194303 : good.pid;
-		bad.cookie[1] += (uint64_t)i;
 		assert_int_equal(try_connect(&a, &bad, sizeof(bad)), 0);
 		end_run(&a, &b);
 		assert_int_equal(a.ndown, i + 1);
@@ -123,7 +119,7 @@ static void test_bad_rings(void **state)
 		end_run(&b, &c);
 		/* Its slot is free again now. */
 		assert_int_equal(b.ndown, 1);
-		for (uint64_t until = end_now() + 1000; end_now() < until;) {
+		for (uint64_t until = end_now() + PATIENCE_MS; end_now() < until;) {
 			end_poll(&b);
 			if (((struct shm_lane *)b.lane)->links.next->next ==
 			    &((struct shm_lane *)b.lane)->links)
@@ -165,7 +161,7 @@ static void test_bad_contacts(void **state)
 		lane->header->slots = lane->addr.slots;
 		assert_int_equal(b.nlinked, 0);
 		/* Found by looking from time to time. */
-		for (uint64_t until = end_now() + 1000; a.ndown == 0 && end_now() < until;)
+		for (uint64_t until = end_now() + PATIENCE_MS; a.ndown == 0 && end_now() < until;)
 			end_poll(&a);
 		assert_int_equal(a.ndown, 1);
 		a.ndown = 0;
@@ -229,11 +225,10 @@ static void test_random_rings(void **state)
 		/* Slots with nonsense in them stay until their owner goes. */
 		if (i % 30 == 29) {
 			end_close(&a);
-			usleep(11000);
+			while (!end_slots_free(&b))
+				end_poll(&b);
 			end_open(&a, 64);
 			a.drop = true;
-			for (int n = 0; n < 300; n++)
-				end_poll(&b);
 		}
 	}
 	assert_true(links > 100);

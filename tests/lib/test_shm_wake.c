@@ -88,22 +88,17 @@ struct meeting {
 	unsigned ready;
 	unsigned arrived; /* packets */
 	unsigned stop;
+	bool fences;
+	pid_t child;
 };
 
-static struct meeting *meeting_new(void)
-{
-	void *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	assert_true(m != MAP_FAILED);
-	return m;
-}
-
-static struct up_link *join(struct end *e, struct meeting *m, bool fences)
+/* An endpoint in the child, with a link to the parent's. */
+static struct up_link *join(struct end *e, const struct meeting *m)
 {
 	struct up_link *link = NULL;
 
 	end_open(e, 64);
-	if (fences)
+	if (m->fences)
 		use_fences(e);
 	while (!__atomic_load_n(&m->ready, __ATOMIC_ACQUIRE))
 		usleep(1000);
@@ -135,37 +130,56 @@ static pid_t fork_apart(void)
 	return pid;
 }
 
-static void wait_child(pid_t pid)
+/* A child that runs `other`, on another processor, and the endpoint here that it joins. */
+static struct meeting *meet(struct end *e, bool fences, void (*other)(struct meeting *m))
+{
+	struct meeting *m =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	assert_true(m != MAP_FAILED);
+	m->fences = fences;
+	pid = fork_apart();
+	if (pid == 0) {
+		other(m);
+		_exit(0);
+	}
+	m->child = pid;
+	end_open(e, 64);
+	if (fences)
+		use_fences(e);
+	m->addr = end_addr(e);
+	__atomic_store_n(&m->ready, 1, __ATOMIC_RELEASE);
+	return m;
+}
+
+static void part(struct meeting *m, struct end *e)
 {
 	int status;
 
 	sched_setaffinity(0, sizeof(allowed), &allowed);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(waitpid(m->child, &status, 0), m->child);
 	assert_int_equal(status, 0);
+	end_close(e);
+	munmap(m, 4096);
+}
+
+static void play_first(struct meeting *m)
+{
+	struct end e;
+	struct up_link *link = join(&e, m);
+
+	play(&e, link, true, 11);
+	end_close(&e);
 }
 
 static void ping_pong(bool fences)
 {
-	struct meeting *m = meeting_new();
-	pid_t pid = fork_apart();
 	struct end e;
+	struct meeting *m = meet(&e, fences, play_first);
 
-	if (pid == 0) {
-		struct up_link *link = join(&e, m, fences);
-
-		play(&e, link, true, 11);
-		end_close(&e);
-		_exit(0);
-	}
-	end_open(&e, 64);
-	if (fences)
-		use_fences(&e);
-	m->addr = end_addr(&e);
-	__atomic_store_n(&m->ready, 1, __ATOMIC_RELEASE);
 	play(&e, wait_linked(&e), false, 17);
-	wait_child(pid);
-	end_close(&e);
-	munmap(m, 4096);
+	part(m, &e);
 }
 
 static void test_ping_pong(void **state)
@@ -198,48 +212,36 @@ static void spin(uint64_t n)
 }
 
 /* The sender never sleeps, and sends just when the other end may be about to. */
-static void send_narrowly(struct up_link *link, struct meeting *m)
+static void send_narrowly(struct meeting *m)
 {
+	struct end e;
+	struct up_link *link = join(&e, m);
 	uint64_t seed = 41;
 
 	for (unsigned round = 0; go_on(m, round); round++) {
 		assert_true(end_send(link, UP_LANE_REQUEST, round, 24));
 		while (__atomic_load_n(&m->arrived, __ATOMIC_ACQUIRE) <= round)
-			end_poll(UP_CONTAINER_OF(link->lane->ep, struct end, ep));
+			end_poll(&e);
 		spin(unit_random(&seed) % 1500);
 	}
 	/* The other end may be asleep. */
 	end_send(link, UP_LANE_REQUEST, 0, 24);
+	end_close(&e);
 }
 
 static void narrow(bool fences)
 {
-	struct meeting *m = meeting_new();
-	uint64_t seed = 43;
-	pid_t pid = fork_apart();
 	struct end e;
+	struct meeting *m = meet(&e, fences, send_narrowly);
+	uint64_t seed = 43;
 
-	if (pid == 0) {
-		struct up_link *link = join(&e, m, fences);
-
-		send_narrowly(link, m);
-		end_close(&e);
-		_exit(0);
-	}
-	end_open(&e, 64);
-	if (fences)
-		use_fences(&e);
-	m->addr = end_addr(&e);
-	__atomic_store_n(&m->ready, 1, __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE)) {
 		spin(unit_random(&seed) % 100);
 		end_sleep(&e);
 		end_poll(&e);
 		__atomic_store_n(&m->arrived, e.npackets, __ATOMIC_RELEASE);
 	}
-	wait_child(pid);
-	end_close(&e);
-	munmap(m, 4096);
+	part(m, &e);
 }
 
 static void test_narrow(void **state)
@@ -256,40 +258,32 @@ static void test_narrow_with_fences(void **state)
  * Rings become cold while packets come: the consumer sweeps at every poll, so each ring is cold two
  * polls after its last packet. The sender has two endpoints, as a single ring is never swept.
  */
+static void send_in_turn(struct meeting *m)
+{
+	struct end x, y;
+	struct up_link *to[2] = {join(&x, m), join(&y, m)};
+	uint64_t seed = 47;
+
+	for (unsigned round = 0; go_on(m, round); round++) {
+		assert_true(end_send(to[round & 1], UP_LANE_REQUEST, round, 24));
+		while (__atomic_load_n(&m->arrived, __ATOMIC_ACQUIRE) <= round)
+			spin(unit_random(&seed) % 100);
+	}
+	end_close(&x);
+	end_close(&y);
+}
+
 static void sweeps(bool fences)
 {
-	struct meeting *m = meeting_new();
-	uint64_t seed = 47;
-	pid_t pid = fork_apart();
 	struct end e;
+	struct meeting *m = meet(&e, fences, send_in_turn);
 
-	if (pid == 0) {
-		struct end x, y;
-		struct up_link *to[2] = {join(&x, m, fences), join(&y, m, fences)};
-
-		for (unsigned round = 0; go_on(m, round); round++) {
-			assert_true(end_send(to[round & 1], UP_LANE_REQUEST, round, 24));
-			for (unsigned n = 1;
-			     __atomic_load_n(&m->arrived, __ATOMIC_ACQUIRE) <= round; n++)
-				spin(unit_random(&seed) % 100);
-		}
-		end_close(&x);
-		end_close(&y);
-		_exit(0);
-	}
-	end_open(&e, 64);
-	if (fences)
-		use_fences(&e);
-	m->addr = end_addr(&e);
-	__atomic_store_n(&m->ready, 1, __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE)) {
 		((struct shm_lane *)e.lane)->polls = SHM_SWEEP_POLLS - 1;
 		end_poll(&e);
 		__atomic_store_n(&m->arrived, e.npackets, __ATOMIC_RELEASE);
 	}
-	wait_child(pid);
-	end_close(&e);
-	munmap(m, 4096);
+	part(m, &e);
 }
 
 static void test_sweeps(void **state)
@@ -327,38 +321,29 @@ static void test_second_arm(void **state)
 }
 
 /* Sleeps whenever its ring is full. */
-static void push(struct end *e, struct up_link *link)
+static void push(struct meeting *m)
 {
+	struct end e;
+	struct up_link *link = join(&e, m);
+
 	for (uint32_t n = 0; n < FLOOD;) {
 		if (end_send(link, UP_LANE_REQUEST, n, 4 + n % 3000)) {
 			n++;
 			continue;
 		}
-		end_sleep(e);
-		end_poll(e);
+		end_sleep(&e);
+		end_poll(&e);
 	}
+	end_close(&e);
 }
 
 /* `awake`: the consumer never sleeps, so that only the producer's wake-ups matter. */
 static void room(bool fences, bool awake)
 {
-	struct meeting *m = meeting_new();
-	pid_t pid = fork_apart();
-	uint64_t seed = 23;
 	struct end e;
+	struct meeting *m = meet(&e, fences, push);
+	uint64_t seed = 23;
 
-	if (pid == 0) {
-		struct up_link *link = join(&e, m, fences);
-
-		push(&e, link);
-		end_close(&e);
-		_exit(0);
-	}
-	end_open(&e, 64);
-	if (fences)
-		use_fences(&e);
-	m->addr = end_addr(&e);
-	__atomic_store_n(&m->ready, 1, __ATOMIC_RELEASE);
 	while (e.npackets < FLOOD) {
 		if (!end_poll(&e) && !awake && unit_random(&seed) % 4)
 			end_sleep(&e);
@@ -367,9 +352,7 @@ static void room(bool fences, bool awake)
 		else if (unit_random(&seed) % 64 == 0)
 			pause_randomly(&seed);
 	}
-	wait_child(pid);
-	end_close(&e);
-	munmap(m, 4096);
+	part(m, &e);
 }
 
 static void test_room(void **state)

@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define TURNS 3000
@@ -43,16 +44,22 @@ static bool readable(struct up_ep *ep, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
+/* Never too soon; how late is also up to the machine, so that the best of several tries counts. */
 static void times_out(void **state)
 {
+	uint64_t least = UINT64_MAX;
 	struct rig rig;
-	uint64_t start;
 
 	rig_setup(&rig, NULL);
 	rig_run(&rig);
-	start = rig_now_us();
-	assert_int_equal(up_ep_wait(rig.a, 20), 0);
-	assert_in_range(rig_now_us() - start, 19000, 2000000);
+	for (unsigned i = 0; i < 10; i++) {
+		uint64_t took = rig_now_us();
+
+		assert_int_equal(up_ep_wait(rig.a, 20), 0);
+		took = rig_now_us() - took;
+		least = took < least ? took : least;
+	}
+	assert_in_range(least, 19000, 2000000);
 	assert_int_equal(up_ep_wait(rig.a, 0), 0);
 	rig_teardown(&rig);
 }
@@ -64,13 +71,16 @@ static void arms_and_tells(void **state)
 
 	rig_setup(&rig, NULL);
 	up_am_set_handler(rig.b, 1, count, &came);
+	/* A lane may have to connect first. */
+	assert_int_equal(poke(rig.a, rig.to_b), 0);
+	rig_until(&rig, &came, 1);
 	rig_run(&rig);
 	assert_int_equal(up_ep_arm(rig.b), 0);
 	assert_false(readable(rig.b, 0));
 	assert_int_equal(poke(rig.a, rig.to_b), 0);
-	assert_true(readable(rig.b, 1000));
+	assert_true(readable(rig.b, RIG_PATIENCE_MS));
 	assert_int_equal(up_ep_arm(rig.b), -EAGAIN);
-	rig_until(&rig, &came, 1);
+	rig_until(&rig, &came, 2);
 	while (up_ep_arm(rig.b))
 		up_progress(rig.b);
 	assert_false(readable(rig.b, 0));
@@ -82,19 +92,23 @@ static void refused_is_woken(void **state)
 {
 	unsigned came = 0;
 	struct rig rig;
+	uint64_t start;
 
 	rig_setup(&rig, NULL);
 	up_am_set_handler(rig.b, 1, count, &came);
 	rig_run(&rig);
 	while (!poke(rig.a, rig.to_b))
 		;
-	assert_int_equal(up_ep_wait(rig.a, 1000), 1);
+	assert_int_equal(up_ep_wait(rig.a, RIG_PATIENCE_MS), 1);
 	assert_int_equal(poke(rig.a, rig.to_b), -EAGAIN);
 	while (up_ep_arm(rig.a))
 		up_progress(rig.a);
-	assert_true(readable(rig.a, 1000));
-	rig_run(&rig);
-	assert_int_equal(poke(rig.a, rig.to_b), 0);
+	assert_true(readable(rig.a, RIG_PATIENCE_MS));
+	start = rig_now_us();
+	while (poke(rig.a, rig.to_b)) {
+		rig_run(&rig);
+		rig_patience(start);
+	}
 	rig_teardown(&rig);
 }
 
@@ -111,9 +125,9 @@ static void wait_for(struct player *p, unsigned n)
 {
 	while (load(&p->came) < n) {
 		if (!p->by_fd) {
-			assert_int_not_equal(up_ep_wait(p->ep, 10000), 0);
+			assert_int_not_equal(up_ep_wait(p->ep, RIG_PATIENCE_MS), 0);
 		} else if (!up_progress(p->ep) && load(&p->came) < n && !up_ep_arm(p->ep)) {
-			assert_true(readable(p->ep, 10000));
+			assert_true(readable(p->ep, RIG_PATIENCE_MS));
 		}
 	}
 }
@@ -193,10 +207,10 @@ static void *work(void *arg)
 		assert_int_equal(r, 0);
 		/* Some at a time; each waits for its own, whoever moves them. */
 		while (i % 8 == 0 && load(&w->done) < i)
-			assert_int_not_equal(up_ep_wait(w->rig->a, 10000), 0);
+			assert_int_not_equal(up_ep_wait(w->rig->a, RIG_PATIENCE_MS), 0);
 	}
 	while (load(&w->done) < EACH)
-		assert_int_not_equal(up_ep_wait(w->rig->a, 10000), 0);
+		assert_int_not_equal(up_ep_wait(w->rig->a, RIG_PATIENCE_MS), 0);
 	return NULL;
 }
 
@@ -244,6 +258,30 @@ static void threads_share_an_endpoint(void **state)
 
 /* ---- automatic progress ---- */
 
+/* A thread of the test's own that sleeps until it is rung for, and says that it has heard. */
+struct bell {
+	int fd;
+	unsigned heard;
+	pthread_t thread;
+};
+
+enum { RING = 1, END = 2 };
+
+static void *listen(void *arg)
+{
+	struct bell *b = arg;
+	uint64_t n;
+
+	while (read(b->fd, &n, sizeof(n)) == sizeof(n) && n == RING)
+		add(&b->heard);
+	return NULL;
+}
+
+static void ring(const struct bell *b, uint64_t n)
+{
+	assert_int_equal(write(b->fd, &n, sizeof(n)), sizeof(n));
+}
+
 static int by_time(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -251,36 +289,71 @@ static int by_time(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+struct caller {
+	struct up_ep *ep;
+	up_peer to;
+	unsigned sent, done;
+	struct bell bell;
+};
+
+#define CALLS 200
+
+/*
+ * How soon a message is answered, and how soon the bell is: one after the other, so that both meet
+ * the same machine. The bound is 100 us on an idle one; what is tested is twenty times that.
+ */
+static bool answered_soon(struct caller *c)
+{
+	uint64_t ours[CALLS], bells[CALLS], bound;
+
+	for (unsigned i = 0; i < CALLS; i++) {
+		uint64_t start;
+		unsigned heard = load(&c->bell.heard);
+
+		/* Long enough that the other's thread sleeps. */
+		usleep(i % 2 ? 300 : 1000);
+		start = rig_now_us();
+		assert_int_equal(
+			up_am_request(c->ep, c->to, 1, NULL, 0, NULL, 0, 0, 0, counted, &c->done),
+			0);
+		c->sent++;
+		for (; load(&c->done) < c->sent; rig_patience(start))
+			up_progress(c->ep);
+		ours[i] = rig_now_us() - start;
+		usleep(300);
+		start = rig_now_us();
+		ring(&c->bell, RING);
+		while (load(&c->bell.heard) == heard)
+			rig_patience(start);
+		bells[i] = rig_now_us() - start;
+	}
+	qsort(ours, CALLS, sizeof(ours[0]), by_time);
+	qsort(bells, CALLS, sizeof(bells[0]), by_time);
+	print_message("# median %u us, 95 %% %u us, of a bell %u us\n", (unsigned)ours[CALLS / 2],
+		      (unsigned)ours[CALLS * 95 / 100], (unsigned)bells[CALLS / 2]);
+	bound = 20 * (bells[CALLS / 2] > 100 ? bells[CALLS / 2] : 100);
+	return ours[CALLS / 2] <= bound;
+}
+
 /* The target computes, or sleeps, and never calls the library. */
 static void serves_who_never_calls(void **state)
 {
 	const struct up_ep_attr attr = {.progress = UP_PROGRESS_AUTO};
-	uint64_t took[200];
-	struct up_ep *a = rig_open(NULL), *b = rig_open(&attr);
-	up_peer to_b = rig_peer(a, b);
-	unsigned done = 0, came = 0;
+	struct caller c = {.ep = rig_open(NULL), .bell.fd = eventfd(0, EFD_CLOEXEC)};
+	struct up_ep *b = rig_open(&attr);
+	unsigned came = 0, tries = 1;
 
+	c.to = rig_peer(c.ep, b);
 	up_am_set_handler(b, 1, count, &came);
-	for (unsigned i = 0; i < UP_ARRAY_SIZE(took); i++) {
-		uint64_t start;
-
-		/* Long enough that its thread sleeps. */
-		usleep(i % 2 ? 300 : 1000);
-		start = rig_now_us();
-		assert_int_equal(up_am_request(a, to_b, 1, NULL, 0, NULL, 0, 0, 0, counted, &done),
-				 0);
-		while (load(&done) <= i) {
-			up_progress(a);
-			assert_true(rig_now_us() - start < 5000000);
-		}
-		took[i] = rig_now_us() - start;
-	}
-	qsort(took, UP_ARRAY_SIZE(took), sizeof(took[0]), by_time);
-	print_message("# median %u us, 95 %% %u us\n", (unsigned)took[100], (unsigned)took[190]);
-	/* On a machine that others use too: the bound is 100 us. */
-	assert_in_range(took[100], 0, 100 * 20);
-	assert_int_equal(load(&came), UP_ARRAY_SIZE(took));
-	up_ep_close(a);
+	assert_int_equal(pthread_create(&c.bell.thread, NULL, listen, &c.bell), 0);
+	while (!answered_soon(&c) && tries < 10)
+		tries++;
+	assert_in_range(tries, 1, 9);
+	assert_int_equal(load(&came), c.sent);
+	ring(&c.bell, END);
+	pthread_join(c.bell.thread, NULL);
+	close(c.bell.fd);
+	up_ep_close(c.ep);
 	up_ep_close(b);
 }
 
@@ -301,10 +374,8 @@ static void stands_back_and_returns(void **state)
 		assert_int_equal(up_am_request(a, to_b, 1, NULL, 0, NULL, 0, 0, 0, counted, &done),
 				 0);
 		start = rig_now_us();
-		while (load(&done) <= i) {
+		for (; load(&done) <= i; rig_patience(start))
 			up_progress(a);
-			assert_true(rig_now_us() - start < 5000000);
-		}
 	}
 	up_ep_close(a);
 	up_ep_close(b);
@@ -340,7 +411,7 @@ static void kicks_the_thread(void **state)
 		up_ep_unlock(rig.a);
 		start = rig_now_us();
 		while (load(&ended) < i)
-			assert_true(rig_now_us() - start < 5000000);
+			rig_patience(start);
 	}
 	rig_teardown(&rig);
 }
@@ -351,7 +422,7 @@ static void *wait_for_end(void *arg)
 	struct player *p = arg;
 
 	while (!load(&p->came))
-		assert_int_not_equal(up_ep_wait(p->ep, 10000), 0);
+		assert_int_not_equal(up_ep_wait(p->ep, RIG_PATIENCE_MS), 0);
 	return NULL;
 }
 

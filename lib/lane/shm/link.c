@@ -34,6 +34,8 @@ static void unwatch(struct shm_link *l)
 {
 	int epoll = shm_lane_of(l)->epoll;
 
+	if (!shm_is_ours(shm_lane_of(l)))
+		return;
 	/* Closing is not enough: a forked child may have the descriptors. */
 	if (l->peer.pidfd >= 0)
 		epoll_ctl(epoll, EPOLL_CTL_DEL, l->peer.pidfd, NULL);
@@ -87,7 +89,7 @@ static int reach(struct shm_link *l, const struct shm_addr *a, uint64_t reply_to
 
 static bool is_peer(const struct shm_link *l, const struct shm_addr *a)
 {
-	return memcmp(l->peer.addr.cookie, a->cookie, sizeof(a->cookie)) == 0;
+	return l->peer.addr.cookie == a->cookie;
 }
 
 static struct shm_link *find_up(struct shm_lane *lane, const struct shm_addr *a)
@@ -127,9 +129,10 @@ int up_shm_connect(struct up_lane *base, const void *addr, size_t len, struct up
 	struct shm_link *l;
 	int err;
 
-	if (len < sizeof(a))
+	if (len < SHM_ADDR_BYTES)
 		return -EINVAL;
-	memcpy(&a, addr, sizeof(a));
+	memcpy(&a, addr, offsetof(struct shm_addr, slots));
+	a.slots = ((const uint8_t *)addr)[SHM_ADDR_BYTES - 1] * 64u;
 	err = up_shm_addr_check(lane, &a);
 	if (err)
 		return err;

@@ -51,7 +51,7 @@ static void publish(struct shm_link *l)
 	l->rx.published = l->rx.seq;
 	__atomic_store_n(&slot->consumed, l->rx.seq, __ATOMIC_RELEASE);
 	/* Against a producer that is about to sleep: wake.c. */
-	if (SHM_UNLIKELY(l->tx.fence))
+	if (SHM_UNLIKELY(l->base.fence))
 		shm_fence();
 	else
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);

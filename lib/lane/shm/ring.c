@@ -38,7 +38,8 @@ void up_shm_tx_init(struct shm_link *l)
 	/* Not from 0: the words of a new ring are 0. */
 	tx->seq = tx->consumed = SHM_RING_LINES;
 	tx->at = 0;
-	tx->fence = !shm_lane_of(l)->membarrier || !l->peer.header->membarrier;
+	l->base.fence = !shm_lane_of(l)->membarrier || !l->peer.header->membarrier;
+	l->base.turn = &l->peer.slot->turn;
 	tx->lines = l->peer.slot->lines[0];
 }
 
@@ -113,7 +114,7 @@ void *up_shm_reserve(struct up_link *base, size_t bytes, enum up_lane_class clas
 /* Lets the consumer know, unless it is looking anyway; wake.c has the proof. */
 static inline void tell(struct shm_link *l)
 {
-	if (SHM_UNLIKELY(l->tx.fence))
+	if (SHM_UNLIKELY(l->base.fence))
 		shm_fence();
 	else
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -153,8 +154,10 @@ void up_shm_tx_end(struct shm_link *l)
 	if (!l->tx.lines)
 		return;
 	/* This line is always free (SHM_KEEP_ANSWER). */
-	publish(l, 1, SHM_MARK_END);
+	if (shm_is_ours(shm_lane_of(l)))
+		publish(l, 1, SHM_MARK_END);
 	l->tx.lines = NULL;
+	l->base.turn = NULL;
 }
 
 bool up_shm_tx_moved(struct shm_link *l)

@@ -37,6 +37,26 @@ static int read_boot_id(uint8_t id[16])
 	return n == 16 ? 0 : -EOPNOTSUPP;
 }
 
+/*
+ * Whom this process can reach: those of this host since it was booted, in this pid namespace, of
+ * this user, and of this version. FNV-1a over all that.
+ */
+static int make_host(uint64_t *host, uint64_t pid_namespace)
+{
+	struct {
+		uint8_t boot_id[16];
+		uint64_t pid_namespace;
+		uint32_t uid;
+		uint32_t version;
+	} here = {.pid_namespace = pid_namespace, .uid = geteuid(), .version = SHM_VERSION};
+	int err = read_boot_id(here.boot_id);
+
+	*host = UINT64_C(14695981039346656037);
+	for (size_t i = 0; i < sizeof(here); i++)
+		*host = (*host ^ ((const uint8_t *)&here)[i]) * UINT64_C(1099511628211);
+	return err;
+}
+
 static int make_addr(struct shm_addr *a)
 {
 	char self[32] = "";
@@ -49,13 +69,10 @@ static int make_addr(struct shm_addr *a)
 	if (readlink("/proc/self", self, sizeof(self) - 1) <= 0 || atoi(self) != getpid() ||
 	    stat("/proc/self/ns/pid", &st) < 0)
 		return -EOPNOTSUPP;
-	a->version = SHM_VERSION;
-	a->uid = geteuid();
-	a->pid_namespace = st.st_ino;
 	a->pid = getpid();
-	if (getrandom(a->cookie, sizeof(a->cookie), 0) != sizeof(a->cookie))
+	if (getrandom(&a->cookie, sizeof(a->cookie), 0) != sizeof(a->cookie))
 		return -EOPNOTSUPP;
-	return read_boot_id(a->boot_id);
+	return make_host(&a->host, st.st_ino);
 }
 
 /* Sealed, so that nobody who has it can shorten it under the others. */
@@ -83,7 +100,7 @@ static int make_segment(struct shm_lane *lane, uint32_t slots)
 	h->version = SHM_VERSION;
 	h->slots = slots;
 	h->membarrier = lane->membarrier;
-	memcpy(h->cookie, lane->addr.cookie, sizeof(h->cookie));
+	h->cookie = lane->addr.cookie;
 	return 0;
 }
 
@@ -119,9 +136,7 @@ void up_shm_segment_close(struct shm_lane *lane)
 
 int up_shm_addr_check(const struct shm_lane *lane, const struct shm_addr *a)
 {
-	if (a->version != SHM_VERSION ||
-	    memcmp(a->boot_id, lane->addr.boot_id, sizeof(a->boot_id)) != 0 ||
-	    a->pid_namespace != lane->addr.pid_namespace || a->uid != lane->addr.uid)
+	if (a->host != lane->addr.host)
 		return -EHOSTUNREACH;
 	if (a->pid <= 0 || a->segment < 0 || a->pipe < 0 || !a->slots || a->slots % 64 ||
 	    a->slots > SHM_SLOTS_MAX)
@@ -175,7 +190,7 @@ static int map_header(struct shm_peer *p, int fd)
 	if (h == MAP_FAILED)
 		return -ENOMEM;
 	if (h->magic != SHM_MAGIC || h->version != SHM_VERSION || h->slots != a->slots ||
-	    memcmp(h->cookie, a->cookie, sizeof(a->cookie)) != 0) {
+	    h->cookie != a->cookie) {
 		munmap(h, bytes);
 		return -ESRCH;
 	}
@@ -268,7 +283,7 @@ int up_shm_claim(struct shm_peer *p, const struct shm_contact *c)
 {
 	uint64_t *claims = shm_claims(p->header, p->addr.slots);
 	uint64_t mine = (uint64_t)c->from.pid;
-	uint32_t n = p->addr.slots, start = (uint32_t)c->from.cookie[0] % n;
+	uint32_t n = p->addr.slots, start = (uint32_t)c->from.cookie % n;
 	int err;
 
 	/* Not all from the same place, as many claim at once when a job starts. */

@@ -9,6 +9,7 @@
  *     header     identity, the wake-up epoch, the summary of the ready bits
  *     ready      a bit for each slot
  *     claims     a word for each slot
+ *     shares     a word for each stretch of memory that peers may map
  *     slots      one for each peer that talks to this endpoint: control words and a ring
  *
  * Pages are there when they are first touched, so only slots in use take memory: SHM_SLOT_BYTES.
@@ -27,11 +28,12 @@
 
 #include <assert.h>
 #include <stdalign.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <underpass/ep.h>
 
 #define SHM_MAGIC 0x6d68732d70753a31u
-#define SHM_VERSION 1u
+#define SHM_VERSION 3u
 #define SHM_LINE 64u
 #define SHM_SLOT_BYTES (48u * 1024)
 #define SHM_CONTROL_BYTES 1024u
@@ -70,19 +72,21 @@ enum shm_mark {
 };
 static_assert(SHM_MAX_PACKET < SHM_MARK_END, "marks are no lengths");
 
-/* This lane's part of an address. */
+/* Where a segment is. */
 struct shm_addr {
-	uint32_t version;
-	uint32_t uid; /* peers of other users cannot open what is in here */
-	uint8_t boot_id[16];
-	uint64_t pid_namespace; /* inode */
-	uint64_t cookie[2];	/* random; the segment has the same */
+	uint64_t host;	 /* the same for those that can reach each other: make_host() */
+	uint64_t cookie; /* random; the segment has the same */
 	int32_t pid;
 	int32_t segment; /* descriptors of that process */
 	int32_t pipe;
 	uint32_t slots;
 };
-static_assert(sizeof(struct shm_addr) == 64, "no padding");
+static_assert(sizeof(struct shm_addr) == 32, "no padding");
+/*
+ * This lane's part of an address, which is short, as there are users of libfabric that have 64
+ * bytes for all of it: the same as far as `pipe`, then a byte that counts slots in units of 64.
+ */
+#define SHM_ADDR_BYTES (offsetof(struct shm_addr, slots) + 1)
 
 /* Who claimed a slot, written before the claim is open. */
 struct shm_contact {
@@ -105,6 +109,7 @@ struct shm_slot {
 	alignas(SHM_LINE) uint32_t watch;     /* consumer, seldom; producer reads it always */
 	alignas(SHM_LINE) uint64_t consumed;  /* consumer, often; producer reads it seldom */
 	alignas(SHM_LINE) uint32_t want_room; /* producer, before it sleeps */
+	alignas(SHM_LINE) uint64_t turn;      /* producer: odd while it is in the owner's memory */
 	alignas(SHM_LINE) struct shm_contact contact;
 	alignas(SHM_CONTROL_BYTES) uint8_t lines[SHM_RING_LINES][SHM_LINE];
 };
@@ -115,14 +120,14 @@ struct shm_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t slots;
-	uint64_t cookie[2];
+	uint64_t cookie;
 	uint32_t membarrier; /* the owner's process takes part in expedited barriers */
 	uint32_t reserved;
 	/* Odd: the owner sleeps, or is about to. Whoever wakes it writes to its pipe and then
 	 * makes it even, by compare and swap (wake.c). */
 	alignas(SHM_LINE) uint64_t epoch;
 	alignas(SHM_LINE) uint64_t summary; /* a bit for each word of `ready` */
-	alignas(SHM_LINE) uint64_t ready[]; /* then the claims */
+	alignas(SHM_LINE) uint64_t ready[]; /* then the claims, and the shares */
 };
 
 #define SHM_SLOTS_MAX 4096u /* as many as two levels of 64 bits name */
@@ -135,10 +140,20 @@ static inline uint64_t *shm_claims(struct shm_header *h, uint32_t slots)
 	return h->ready + slots / 64;
 }
 
+/* Stretches of memory that can be shared at a time. */
+#define SHM_SHARES 2048u
+
+/* Odd while the stretch is shared, and another number each time. */
+static inline uint64_t *shm_shares(struct shm_header *h, uint32_t slots)
+{
+	return shm_claims(h, slots) + slots;
+}
+
 /* `slots` is a multiple of 64. */
 static inline size_t shm_header_bytes(uint32_t slots)
 {
-	size_t n = sizeof(struct shm_header) + slots / 8 + slots * sizeof(uint64_t);
+	size_t n = sizeof(struct shm_header) + slots / 8 + slots * sizeof(uint64_t) +
+		   SHM_SHARES * sizeof(uint64_t);
 
 	return (n + 4095) & ~(size_t)4095;
 }

@@ -30,6 +30,7 @@ static void shm_close(struct up_lane *base)
 	if (lane->epoll >= 0)
 		close(lane->epoll);
 	free(lane->hot);
+	free(lane->stamps);
 	free(lane->by_slot);
 	free(lane);
 }
@@ -97,10 +98,11 @@ static size_t shm_address(const struct up_lane *base, void *buf, size_t room)
 {
 	const struct shm_lane *lane = (const struct shm_lane *)base;
 
-	if (room < sizeof(lane->addr))
+	if (room < SHM_ADDR_BYTES)
 		return 0;
-	memcpy(buf, &lane->addr, sizeof(lane->addr));
-	return sizeof(lane->addr);
+	memcpy(buf, &lane->addr, offsetof(struct shm_addr, slots));
+	((uint8_t *)buf)[SHM_ADDR_BYTES - 1] = (uint8_t)(lane->addr.slots / 64);
+	return SHM_ADDR_BYTES;
 }
 
 static int shm_fd(struct up_lane *base)
@@ -124,7 +126,9 @@ const struct up_lane_ops up_lane_shm = {
 	.put = up_shm_put,
 	.mem_alloc = up_shm_mem_alloc,
 	.mem_free = up_shm_mem_free,
-	.mem_describe = up_shm_mem_describe,
+	.mem_holds = up_shm_mem_holds,
+	.mem_share = up_shm_mem_share,
+	.mem_unshare = up_shm_mem_unshare,
 	.mem_map = up_shm_mem_map,
 	.mem_unmap = up_shm_mem_unmap,
 };

@@ -19,6 +19,8 @@
 #include "lane/lane.h"
 #include "lane/shm/segment.h"
 
+#include <unistd.h>
+
 #define SHM_LIKELY(x) __builtin_expect(!!(x), 1)
 #define SHM_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -52,7 +54,6 @@ struct shm_tx {
 	uint64_t seq;	/* lines since the beginning */
 	uint64_t consumed;
 	uint32_t at; /* line where the next packet begins */
-	bool fence;  /* one of the two processes has no expedited barriers */
 	bool starved;
 	uint64_t dirty[(SHM_RING_LINES + 63) / 64];
 };
@@ -81,7 +82,7 @@ struct shm_link {
 	struct shm_rx rx;
 	struct shm_tx tx;
 	struct shm_peer peer;
-	struct up_list maps; /* struct shm_map (memory.c) */
+	struct up_list maps; /* struct shm_map (share.c) */
 };
 
 struct shm_lane {
@@ -105,7 +106,9 @@ struct shm_lane {
 	struct shm_link **by_slot; /* of this segment */
 	uint64_t next_id;
 	struct up_list links;
-	struct up_list mems; /* struct shm_mem (memory.c) */
+	struct up_list mems; /* struct shm_mem (share.c) */
+	uint64_t *stamps;    /* SHM_SHARES of them: what the segment's shares say; or NULL */
+	uint32_t next_share; /* may be free */
 	/* Where answers to peers that are gone are written; never read. */
 	alignas(SHM_LINE) uint8_t scratch[SHM_PACKET_LINES * SHM_LINE];
 };
@@ -113,6 +116,12 @@ struct shm_lane {
 static inline struct shm_lane *shm_lane_of(const struct shm_link *l)
 {
 	return (struct shm_lane *)l->base.lane;
+}
+
+/* False in a forked child, whose parent and its peers must not notice what is closed there. */
+static inline bool shm_is_ours(const struct shm_lane *lane)
+{
+	return getpid() == lane->addr.pid;
 }
 
 static inline struct shm_link *shm_link_of(struct up_list *node)
@@ -180,12 +189,18 @@ int up_shm_get(struct up_link *base, const struct iovec *local, size_t n, uint64
 	       size_t len);
 int up_shm_put(struct up_link *base, const struct iovec *local, size_t n, uint64_t remote,
 	       size_t len);
+/* Does the peer's endpoint still exist, as far as its descriptors say? */
+bool up_shm_peer_alive(struct shm_link *l);
+
+/* ---- share.c ---- */
 void *up_shm_mem_alloc(struct up_lane *base, size_t bytes);
 void up_shm_mem_free(struct up_lane *base, void *mem);
-bool up_shm_mem_describe(struct up_lane *base, const void *addr, size_t len,
-			 struct up_lane_mem *out);
-void *up_shm_mem_map(struct up_link *base, const struct up_lane_mem *mem);
-void up_shm_mem_unmap(struct up_link *base, void *at);
+bool up_shm_mem_holds(struct up_lane *base, const void *addr, size_t len);
+bool up_shm_mem_share(struct up_lane *base, const void *addr, size_t len, struct up_lane_mem *out);
+void up_shm_mem_unshare(struct up_lane *base, const struct up_lane_mem *mem);
+bool up_shm_mem_map(struct up_link *base, const struct up_lane_mem *mem, size_t len,
+		    struct up_lane_window *out);
+void up_shm_mem_unmap(struct up_link *base, const struct up_lane_window *w);
 void up_shm_mem_fini(struct shm_lane *lane);
 void up_shm_maps_fini(struct shm_link *l);
 

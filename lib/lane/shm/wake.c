@@ -14,7 +14,7 @@
  * When it falls before the read of `watch`, that read sees COLD. When it falls after, the packet's
  * word was stored before, and the consumer, reading after the barrier, sees it. A producer that is
  * not running has passed a fence in the scheduler. The compiler is held by a signal fence. Where
- * one of the two processes cannot take part, the producer has a fence of its own (shm_tx.fence).
+ * one of the two processes cannot take part, the producer has a fence of its own (up_link.fence).
  *
  * The same for the room in a ring, with the parts exchanged: the consumer stores `consumed` and
  * then reads `want_room`; the producer, before it sleeps, stores want_room, calls the barrier, and

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One of two hosts; test_ofi_hosts.py runs two of these. It prints its address, reads the other's
+ * from standard input, and then does what its argument says:
+ *
+ *   exchange  writes to the other's memory and reads back, all sizes, and tells it to end
+ *   serve     until it is told to end, or until the other is gone
+ *   cut       starts operations that the other cannot answer any more, as the script cuts the
+ *             cable when it reads "ready", and waits for their ends
+ */
+#include <underpass/underpass.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MEMORY ((size_t)4 << 20)
+#define KEY 7
+#define PATIENCE 60 /* seconds */
+
+struct done {
+	unsigned calls;
+	int status;
+};
+
+static struct up_ep *ep;
+static up_peer peer;
+static uint8_t *memory, *mine;
+static bool told;
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	exit(1);
+}
+
+static void done(void *ctx, int status, size_t bytes)
+{
+	struct done *d = ctx;
+
+	d->calls++;
+	d->status = status;
+}
+
+static void received(void *ctx, int status, const struct up_tag_info *info)
+{
+	done(ctx, status, info->bytes);
+}
+
+static void tell(struct up_am *am, void *arg)
+{
+	told = true;
+}
+
+static void await(const struct done *d, int status)
+{
+	time_t start = time(NULL);
+
+	while (!d->calls) {
+		up_ep_wait(ep, 100);
+		if (time(NULL) - start > PATIENCE)
+			fail("an operation does not end");
+	}
+	if (d->status != status) {
+		fprintf(stderr, "ended with %d, not %d\n", d->status, status);
+		exit(1);
+	}
+}
+
+static void meet(void)
+{
+	uint8_t addr[UP_ADDR_MAX];
+	char line[2 * UP_ADDR_MAX + 2];
+	size_t len = up_ep_address(ep, addr);
+
+	for (size_t i = 0; i < len; i++)
+		printf("%02x", addr[i]);
+	putchar('\n');
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		fail("no address");
+	for (len = 0; sscanf(line + 2 * len, "%2hhx", &addr[len]) == 1; len++)
+		;
+	if (up_peer_add(ep, addr, len, &peer))
+		fail("cannot add the other host");
+}
+
+static void move(bool read, size_t bytes)
+{
+	struct up_rma_iov there = {0, bytes, KEY};
+	struct iovec here = {mine, bytes};
+	struct done d = {0};
+	int r;
+
+	do {
+		up_progress(ep);
+		r = read ? up_rma_read(ep, peer, &here, 1, &there, 1, 0, done, &d)
+			 : up_rma_write(ep, peer, &here, 1, &there, 1, 0, UP_DELIVERED, done, &d);
+	} while (r == -EAGAIN);
+	if (r)
+		fail("cannot start an operation");
+	await(&d, 0);
+}
+
+static void exchange(void)
+{
+	struct done d = {0};
+
+	for (size_t bytes = 1; bytes <= MEMORY; bytes = bytes * 3 + 1) {
+		for (size_t i = 0; i < bytes; i++)
+			mine[i] = (uint8_t)(i * 7 + bytes);
+		move(false, bytes);
+		memset(mine, 0, bytes);
+		move(true, bytes);
+		for (size_t i = 0; i < bytes; i++)
+			if (mine[i] != (uint8_t)(i * 7 + bytes))
+				fail("what was read is not what was written");
+	}
+	if (up_am_request(ep, peer, 1, NULL, 0, NULL, 0, 0, 0, done, &d))
+		fail("cannot tell the other host");
+	await(&d, 0);
+}
+
+/* The last receive never gets a message: it ends when the other host is gone. */
+static void serve(void)
+{
+	struct iovec iov = {mine, MEMORY};
+	struct done d = {0};
+
+	if (up_tag_recv(ep, peer, 1, 0, &iov, 1, received, &d, NULL))
+		fail("cannot post a receive");
+	while (!told && !d.calls)
+		up_ep_wait(ep, 100);
+	if (!told && d.status != -EHOSTDOWN)
+		fail("the receive ended in another way");
+}
+
+/* A write that is under way, over and over, until one ends with the other host's end. */
+static void cut(void)
+{
+	struct up_rma_iov there = {0, MEMORY, KEY};
+	struct iovec here = {mine, MEMORY};
+	struct done d = {0};
+
+	move(false, 100);
+	puts("ready");
+	fflush(stdout);
+	while (!d.status) {
+		time_t start = time(NULL);
+		int r = up_rma_write(ep, peer, &here, 1, &there, 1, 0, UP_DELIVERED, done, &d);
+
+		d.calls = r != 0;
+		if (r)
+			d.status = r;
+		while (!d.calls) {
+			up_ep_wait(ep, 100);
+			if (time(NULL) - start > PATIENCE)
+				fail("an operation does not end");
+		}
+	}
+	if (d.status != -EHOSTDOWN || d.calls != 1)
+		fail("it ended in another way");
+	puts("gone");
+}
+
+int main(int argc, char **argv)
+{
+	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "ofi"};
+	struct up_region *region;
+
+	if (argc != 2 || up_ep_open(&attr, &ep))
+		fail("no endpoint");
+	memory = calloc(1, MEMORY);
+	mine = calloc(1, MEMORY);
+	if (!memory || !mine ||
+	    up_region_open(ep, memory, MEMORY, 0, UP_RMA_READ | UP_RMA_WRITE, KEY, &region))
+		fail("no region");
+	up_am_set_handler(ep, 1, tell, NULL);
+	meet();
+	if (!strcmp(argv[1], "exchange"))
+		exchange();
+	else if (!strcmp(argv[1], "cut"))
+		cut();
+	else
+		serve();
+	up_region_close(region);
+	up_ep_close(ep);
+	free(memory);
+	free(mine);
+	return 0;
+}

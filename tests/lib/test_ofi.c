@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is the libfabric lane's own: many peers, strangers at its door, packets that no honest peer
+ * sends, a peer that stands still without being dead, and both lanes in one endpoint.
+ */
+#include "rig.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "core/core.h"
+#include "lane/ofi/wire.h"
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void reply_same(struct up_am *am, void *arg)
+{
+	if (am->reply_room)
+		assert_int_equal(up_am_reply(am, 2, NULL, 0, am->data, am->bytes), 0);
+}
+
+static struct up_ep *open_with(const char *lanes)
+{
+	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = lanes};
+	struct up_ep *ep = rig_open(&attr);
+
+	up_am_set_handler(ep, 1, reply_same, NULL);
+	return ep;
+}
+
+static int ask(struct up_ep *ep, up_peer to, struct rig_done *done)
+{
+	return up_am_request(ep, to, 1, NULL, 0, "ask", 3, 8, 0, rig_done, done);
+}
+
+/* Asks and waits for the answer; the other end is moved too. */
+static void ask_all(struct up_ep *ep, up_peer to, struct up_ep *other)
+{
+	struct rig_done done = {0};
+	uint64_t start = rig_now_us();
+
+	assert_int_equal(ask(ep, to, &done), 0);
+	while (!done.calls) {
+		up_progress(ep);
+		up_progress(other);
+		rig_patience(start);
+	}
+	assert_int_equal(done.status, 0);
+}
+
+static const char *lane_of(struct up_ep *ep, up_peer peer)
+{
+	return ep->peers[peer]->link->lane->ops->name;
+}
+
+/* ---- many ---- */
+
+#define MANY 24u
+
+static void many_peers(void **state)
+{
+	struct up_ep *hub = open_with("ofi"), *ep[MANY];
+	struct rig_done done[MANY] = {0};
+	up_peer to[MANY], from[MANY];
+	unsigned open = MANY;
+	uint64_t start = rig_now_us();
+
+	for (unsigned i = 0; i < MANY; i++) {
+		ep[i] = open_with("ofi");
+		to[i] = rig_peer(ep[i], hub);
+		from[i] = rig_peer(hub, ep[i]);
+		/* Both ends connect at once in half of the cases. */
+		assert_int_equal(ask(ep[i], to[i], &done[i]), 0);
+		if (i % 2)
+			assert_int_equal(
+				up_am_request(hub, from[i], 1, NULL, 0, NULL, 0, 0, 0, NULL, NULL),
+				0);
+	}
+	while (open) {
+		open = 0;
+		up_progress(hub);
+		for (unsigned i = 0; i < MANY; i++) {
+			up_progress(ep[i]);
+			open += !done[i].calls;
+		}
+		rig_patience(start);
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(done[i].status, 0);
+		ask_all(hub, from[i], ep[i]);
+		up_ep_close(ep[i]);
+	}
+	up_ep_close(hub);
+}
+
+static void crossing(void **state)
+{
+	struct rig rig;
+
+	for (unsigned i = 0; i < 20; i++) {
+		struct rig_done done[2] = {0};
+
+		rig.a = open_with("ofi");
+		rig.b = open_with("ofi");
+		rig.to_b = rig_peer(rig.a, rig.b);
+		rig.to_a = rig_peer(rig.b, rig.a);
+		assert_int_equal(ask(rig.a, rig.to_b, &done[0]), 0);
+		/* More and more of the first connection has happened when the second begins. */
+		for (unsigned k = 0; k < i; k++)
+			up_progress(i & 1 ? rig.a : rig.b);
+		assert_int_equal(ask(rig.b, rig.to_a, &done[1]), 0);
+		rig_until(&rig, &done[0].calls, 1);
+		rig_until(&rig, &done[1].calls, 1);
+		assert_int_equal(done[0].status, 0);
+		assert_int_equal(done[1].status, 0);
+		rig_teardown(&rig);
+	}
+}
+
+static void itself(void **state)
+{
+	struct up_ep *ep = open_with("ofi");
+	up_peer me = rig_peer(ep, ep);
+
+	ask_all(ep, me, ep);
+	up_ep_close(ep);
+}
+
+/* ---- strangers ---- */
+
+/* Where the endpoint listens. */
+static struct sockaddr_in door(struct up_ep *ep)
+{
+	uint8_t addr[UP_ADDR_MAX];
+	size_t len = up_ep_address(ep, addr), at;
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	struct ofi_addr a;
+
+	/* The parts of an address: a letter for the lane, a length, the lane's own. */
+	for (at = 8; at < len && addr[at] != 'o'; at += 2u + addr[at + 1])
+		;
+	memcpy(&a, addr + at + 2, OFI_ADDR_HEAD);
+	assert_int_equal(a.shape & 15, 4);
+	to.sin_port = htons(le16toh(a.port));
+	memcpy(&to.sin_addr, addr + at + 2 + OFI_ADDR_HEAD, 4);
+	return to;
+}
+
+static int knock(struct up_ep *ep)
+{
+	struct sockaddr_in to = door(ep);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* Whoever is at the door, peers are served. */
+static void strangers(void **state)
+{
+	uint8_t rubbish[512];
+	uint64_t seed = 7;
+	struct rig rig;
+	int fd[20];
+
+	rig_setup(&rig, NULL);
+	up_am_set_handler(rig.b, 1, reply_same, NULL);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(fd); i++) {
+		size_t n = unit_random(&seed) % sizeof(rubbish);
+
+		fd[i] = knock(rig.b);
+		for (size_t k = 0; k < n; k++)
+			rubbish[k] = (uint8_t)unit_random(&seed);
+		if (i % 4)
+			assert_true(send(fd[i], rubbish, n, MSG_NOSIGNAL) >= 0);
+		if (i % 4 == 2)
+			close(fd[i]);
+		ask_all(rig.a, rig.to_b, rig.b);
+	}
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(fd); i++) {
+		if (i % 4 != 2)
+			close(fd[i]);
+	}
+	ask_all(rig.a, rig.to_b, rig.b);
+	rig_teardown(&rig);
+}
+
+/* ---- false packets ---- */
+
+static void send_raw(struct up_ep *from, up_peer to, const void *data, size_t bytes)
+{
+	struct up_link *link = from->peers[to]->link;
+	void *packet = link->lane->ops->reserve(link, bytes, UP_LANE_REQUEST);
+
+	assert_non_null(packet);
+	memcpy(packet, data, bytes);
+	link->lane->ops->commit(link, packet, bytes);
+}
+
+/* Who sends one is gone for the other end; others are not. */
+static void false_packet(const void *data, size_t bytes)
+{
+	struct up_ep *other = open_with("ofi");
+	struct rig_done done = {0};
+	struct rig rig;
+	up_peer to_b;
+
+	rig_setup(&rig, NULL);
+	up_am_set_handler(rig.a, 1, reply_same, NULL);
+	up_am_set_handler(rig.b, 1, reply_same, NULL);
+	to_b = rig_peer(other, rig.b);
+	ask_all(rig.a, rig.to_b, rig.b);
+	ask_all(rig.b, rig.to_a, rig.a);
+	send_raw(rig.a, rig.to_b, data, bytes);
+	assert_int_equal(ask(rig.a, rig.to_b, &done), 0);
+	rig_until(&rig, &done.calls, 1);
+	assert_int_equal(done.status, -EHOSTDOWN);
+	assert_int_equal(rig.b->peers[rig.to_a]->error,
+			 bytes >= 32 && *(const uint8_t *)data != 1 ? -EPROTONOSUPPORT : -EPROTO);
+	ask_all(other, to_b, rig.b);
+	up_ep_close(other);
+	rig_teardown(&rig);
+}
+
+static void false_packets(void **state)
+{
+	uint8_t packet[64] = {1, 2};
+
+	false_packet(packet, 31); /* shorter than a header */
+	false_packet(packet, 8);  /* as long as a note, but none */
+	packet[0] = 2;
+	false_packet(packet, 40); /* another version */
+	packet[0] = 1;
+	packet[1] = 200;
+	false_packet(packet, 40); /* no such type */
+	packet[1] = 2;
+	packet[4] = 60;
+	false_packet(packet, 40); /* longer than what came */
+}
+
+/* ---- a peer that stands still ---- */
+
+struct place {
+	uint8_t addr[UP_ADDR_MAX];
+	size_t len;
+};
+
+static pid_t serve(int *address)
+{
+	int fds[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct place mine = {0};
+		struct up_ep *ep = open_with("ofi");
+
+		mine.len = up_ep_address(ep, mine.addr);
+		if (write(fds[1], &mine, sizeof(mine)) != sizeof(mine))
+			_exit(1);
+		for (;;)
+			up_ep_wait(ep, 1000);
+	}
+	close(fds[1]);
+	*address = fds[0];
+	return pid;
+}
+
+static up_peer meet(struct up_ep *ep, int address)
+{
+	struct place its;
+	up_peer peer;
+
+	assert_int_equal(read(address, &its, sizeof(its)), sizeof(its));
+	assert_int_equal(up_peer_add(ep, its.addr, its.len, &peer), 0);
+	close(address);
+	return peer;
+}
+
+static void wait_done(struct up_ep *ep, const struct rig_done *done)
+{
+	uint64_t start = rig_now_us();
+
+	while (!done->calls) {
+		up_ep_wait(ep, 100);
+		rig_patience(start);
+	}
+}
+
+/* It computes, say: its kernel answers for it, so it is not given up. */
+static void stands_still(void **state)
+{
+	struct rig_done first = {0}, second = {0};
+	uint64_t start;
+	struct up_ep *ep;
+	int address;
+	pid_t pid;
+	up_peer to;
+
+	setenv("UNDERPASS_PEER_TIMEOUT", "1", 1);
+	pid = serve(&address);
+	ep = open_with("ofi");
+	unsetenv("UNDERPASS_PEER_TIMEOUT");
+	to = meet(ep, address);
+	assert_int_equal(ask(ep, to, &first), 0);
+	wait_done(ep, &first);
+	assert_int_equal(first.status, 0);
+	kill(pid, SIGSTOP);
+	assert_int_equal(ask(ep, to, &second), 0);
+	for (start = rig_now_us(); rig_now_us() - start < 2500000;)
+		up_ep_wait(ep, 100);
+	assert_int_equal(second.calls, 0);
+	kill(pid, SIGCONT);
+	wait_done(ep, &second);
+	assert_int_equal(second.status, 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	up_ep_close(ep);
+}
+
+/* An address whose endpoint has gone. */
+static void nobody_there(void **state)
+{
+	struct rig_done done = {0};
+	struct up_ep *ep, *gone;
+	up_peer to;
+
+	ep = open_with("ofi");
+	gone = open_with("ofi");
+	to = rig_peer(ep, gone);
+	up_ep_close(gone);
+	assert_int_equal(ask(ep, to, &done), 0);
+	wait_done(ep, &done);
+	assert_int_equal(done.status, -EHOSTDOWN);
+	up_ep_close(ep);
+}
+
+/* ---- both lanes ---- */
+
+static void both_lanes(void **state)
+{
+	struct up_ep *hub = open_with("shm,ofi"), *near = open_with("shm,ofi");
+	struct up_ep *far = open_with("ofi"), *shm = open_with("shm");
+	up_peer to_near = rig_peer(hub, near), to_far = rig_peer(hub, far);
+	up_peer to_shm = rig_peer(hub, shm), to_hub = rig_peer(far, hub), nobody;
+	uint8_t addr[UP_ADDR_MAX];
+	size_t len = up_ep_address(shm, addr);
+
+	assert_string_equal(lane_of(hub, to_near), "shm");
+	assert_string_equal(lane_of(hub, to_shm), "shm");
+	assert_string_equal(lane_of(hub, to_far), "ofi");
+	assert_int_equal(up_peer_add(far, addr, len, &nobody), -EHOSTUNREACH);
+	for (unsigned i = 0; i < 10; i++) {
+		ask_all(hub, to_near, near);
+		ask_all(hub, to_far, far);
+		ask_all(hub, to_shm, shm);
+		ask_all(far, to_hub, hub);
+	}
+	up_ep_close(far);
+	ask_all(hub, to_near, near);
+	up_ep_close(near);
+	up_ep_close(shm);
+	up_ep_close(hub);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_peers),	 cmocka_unit_test(crossing),
+		cmocka_unit_test(itself),	 cmocka_unit_test(strangers),
+		cmocka_unit_test(false_packets), cmocka_unit_test(stands_still),
+		cmocka_unit_test(nobody_there),	 cmocka_unit_test(both_lanes),
+	};
+
+	setenv("RIG_LANE", "ofi", 1);
+	up_log_set_level(LOG_ERR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
