@@ -15,7 +15,7 @@ report() { # NAME STATUS
 }
 
 mapfile -t sources < <(git ls-files '*.c' '*.h')
-mapfile -t units < <(git ls-files 'vrdma/*.c' 'lib/*.c' 'daemon/*.c' 'cli/*.c')
+mapfile -t units < <(git ls-files 'vrdma/*.c' 'lib/*.c' 'provider/*.c' 'daemon/*.c' 'cli/*.c')
 
 if command -v clang-format >/dev/null; then
 	clang-format --dry-run --Werror "${sources[@]}"
