@@ -23,7 +23,8 @@ ifeq ($(DEPS),no)
 deps:
 else
 deps:
-	@tools/deps.sh build $(if $(filter demo check,$(MAKECMDGOALS)),vm) $(if $(filter check lint,$(MAKECMDGOALS)),check)
+	@tools/deps.sh --rebuild $(BUILD) build $(if $(filter demo check,$(MAKECMDGOALS)),vm) \
+		$(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
 endif
 
 demo: all
@@ -35,6 +36,7 @@ check: all
 bench: all
 	@mkdir -p $(BUILD)/bench
 	@$(BUILD)/bench/vrdma --output $(BUILD)/bench/vrdma.json
+	@bench/rma/run.py --build $(BUILD)
 
 lint: all
 	@tools/lint.sh $(BUILD)

@@ -2,7 +2,6 @@
 /* The cores, measured with a partner thread on the other one. */
 #include "cores.h"
 
-#include "guestsim.h"
 #include "report.h"
 
 #include <errno.h>
@@ -10,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -29,6 +29,22 @@ struct partner {
 	uint32_t asked __attribute__((aligned(128)));
 	uint32_t pad __attribute__((aligned(128)));
 };
+
+uint64_t cores_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void must(bool good, const char *what)
+{
+	if (good)
+		return;
+	perror(what);
+	exit(1);
+}
 
 bool cores_pin(int cpu)
 {
@@ -59,9 +75,8 @@ static void wake(struct partner *p)
 			;
 		/* Until the other is asleep. */
 		nanosleep(&nap, NULL);
-		__atomic_store_n(&p->raised, gs_now_ns(), __ATOMIC_RELEASE);
-		if (write(p->fd, &one, sizeof(one)) != sizeof(one))
-			gs_fail("eventfd: %s", strerror(errno));
+		__atomic_store_n(&p->raised, cores_now_ns(), __ATOMIC_RELEASE);
+		must(write(p->fd, &one, sizeof(one)) == sizeof(one), "eventfd");
 	}
 }
 
@@ -86,14 +101,13 @@ struct partner *partner_create(int cpu)
 {
 	struct partner *p = aligned_alloc(128, sizeof(*p));
 
-	if (!p)
-		gs_fail("out of memory");
+	must(p != NULL, "memory");
 	memset(p, 0, sizeof(*p));
 	p->cpu = cpu;
 	p->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sem_init(&p->begin, 0, 0);
-	if (p->fd < 0 || pthread_create(&p->thread, NULL, run, p))
-		gs_fail("cannot start a thread");
+	must(p->fd >= 0, "eventfd");
+	must(!pthread_create(&p->thread, NULL, run, p), "a thread");
 	return p;
 }
 
@@ -131,11 +145,11 @@ double partner_round_trip(struct partner *p, unsigned n)
 	/* The first one waits for the thread to wake up. */
 	ask(p, i++);
 	for (unsigned g = 0; g < groups; g++) {
-		uint64_t t = gs_now_ns();
+		uint64_t t = cores_now_ns();
 
 		for (unsigned k = 0; k < GROUP; k++)
 			ask(p, i++);
-		took[g] = (double)(gs_now_ns() - t) / GROUP;
+		took[g] = (double)(cores_now_ns() - t) / GROUP;
 	}
 	return median_of(took, groups);
 }
@@ -151,9 +165,8 @@ double partner_wake_up(struct partner *p, unsigned n)
 		__atomic_store_n(&p->asked, i + 1, __ATOMIC_RELEASE);
 		while (poll(&pfd, 1, -1) != 1)
 			;
-		took[i] = (double)(gs_now_ns() - __atomic_load_n(&p->raised, __ATOMIC_ACQUIRE));
-		if (read(p->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-			gs_fail("eventfd: %s", strerror(errno));
+		took[i] = (double)(cores_now_ns() - __atomic_load_n(&p->raised, __ATOMIC_ACQUIRE));
+		must(read(p->fd, &count, sizeof(count)) >= 0 || errno == EAGAIN, "eventfd");
 	}
 	return median_of(took, n);
 }

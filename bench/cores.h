@@ -7,12 +7,15 @@
 #define BENCH_CORES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Where the guests' thread runs, and where the daemon's worker is told to run. */
 enum { GUEST_CPU = 0, WORKER_CPU = 1 };
 
 /* Pins the calling thread and, through inheritance, a daemon started later. False: one core. */
 bool cores_pin(int cpu);
+
+uint64_t cores_now_ns(void);
 
 struct partner;
 /* A thread on `cpu` that sleeps but for the measurements below. */

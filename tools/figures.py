@@ -8,7 +8,8 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SOURCES = {"demo": "demo.json", "bench": "bench/vrdma.json"}
+SOURCES = {"demo": "demo.json", "bench": "bench/vrdma.json", "rma": "bench/rma.json"}
+COMMANDS = {"demo": "demo", "bench": "bench", "rma": "bench"}
 
 
 def number(value):
@@ -31,7 +32,7 @@ def size(count):
 def reach(row):
     if not row.get("reach"):
         return ""
-    return row["reach"] + (": met" if row["met"] else ": **not met**")
+    return row["reach"] + {True: ": met", False: ": **not met**", None: ": not measured"}[row["met"]]
 
 
 def demo_table(result):
@@ -56,16 +57,26 @@ def bench_table(result):
         yield f"| {row['what']} | {size(row['size'])} | {amount(row, row['ours'])} | {beside} | {number(row.get('ratio'))} | {reach(row)} |"
 
 
+def rma_table(result):
+    yield "| what | size | libunderpass | through its provider | beside it | limit | ratio to the best | reach |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for row in result["rows"]:
+        peers = "<br>".join(f"{name} {number(value)}" for name, value in row["peers"].items()) or "–"
+        limit = f"{row['limit_is']} {number(row['limit'])}" if row["limit"] is not None else "–"
+        yield (f"| {row['what']} | {size(row['size'])} | {amount(row, row['ours'])} | {number(row['provider'])} | {peers} | {limit} "
+               f"| {number(row['ratio'])} | {reach(row)} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", help="build folder with the results; one that is missing changes nothing")
     parser.add_argument("--document", type=pathlib.Path, default=ROOT / "docs" / "figures.md")
     args = parser.parse_args()
     text = args.document.read_text(encoding="utf-8")
-    for name, table in (("demo", demo_table), ("bench", bench_table)):
+    for name, table in (("demo", demo_table), ("bench", bench_table), ("rma", rma_table)):
         path = args.build / SOURCES[name]
         if not path.exists():
-            print(f"{path} is not there: run `make {name}`")
+            print(f"{path} is not there: run `make {COMMANDS[name]}`")
             continue
         lines = "\n".join(table(json.loads(path.read_text(encoding="utf-8"))))
         text, count = re.subn(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, lines=lines: m[1] + lines + m[2], text, flags=re.S)
