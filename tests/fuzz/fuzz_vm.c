@@ -11,6 +11,7 @@ struct up_vfio_server {
 	void *dev;
 	int fd;
 	atomic_bool tripped;
+	struct up_vfio_stats stats;
 };
 
 static struct up_fabric *fabric;
@@ -48,6 +49,16 @@ int up_vfio_server_process(struct up_vfio_server *s)
 const atomic_bool *up_vfio_server_tripped(const struct up_vfio_server *s)
 {
 	return &s->tripped;
+}
+
+bool up_vfio_server_connected(const struct up_vfio_server *s)
+{
+	return true;
+}
+
+const struct up_vfio_stats *up_vfio_server_stats(const struct up_vfio_server *s)
+{
+	return &s->stats;
 }
 
 void fuzz_world_create(void)
