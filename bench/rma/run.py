@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import netns  # noqa: E402
 
 PATIENCE = 60  # seconds for an answer
+GRACE = 5  # seconds for a side to end by itself
 FIRST_COUNTS = {"us": 60, "KiB": 2000, "MiB/s": 16}  # by unit, else 256
 FIXED = ("us", "KiB")  # counts of these units are the test's own
 
@@ -100,7 +101,13 @@ class Side:
         self.stop()
 
     def stop(self):
+        """At the end of their input they end by themselves, and leave nothing in /dev/shm; who does not is killed."""
+        if self.processes:
+            with contextlib.suppress(OSError):
+                self.processes[0].stdin.close()
         for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=GRACE)
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:

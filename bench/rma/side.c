@@ -258,7 +258,10 @@ int main(int argc, char **argv)
 		lead();
 	else
 		follow();
-	if (api.close)
+	if (api.close) {
+		for (unsigned i = 0; i < side.ncrowd; i++)
+			api.close(side.crowd[i]);
 		api.close(side.end);
+	}
 	return 0;
 }
