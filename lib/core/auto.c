@@ -10,6 +10,7 @@
  */
 #include "core/param.h"
 #include "core/wait.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <poll.h>
@@ -67,7 +68,7 @@ static void let_others(struct up_ep_private *core)
 /* Polls until nothing happened for a while. False: the application polls itself. */
 static bool spin(struct up_ep_private *core)
 {
-	uint64_t before = calls(core), since = up_now();
+	uint64_t before = calls(core), since = up_clock_ns();
 
 	do {
 		for (unsigned i = 0; i < BURST; i++) {
@@ -77,12 +78,12 @@ static bool spin(struct up_ep_private *core)
 			n = up_core_progress(core);
 			up_ep_unlock(&core->pub);
 			if (n)
-				since = up_now();
+				since = up_clock_ns();
 			let_others(core);
 		}
 		if (calls(core) != before)
 			return false;
-	} while (!stopped(core) && up_now() - since < core->spin_ns);
+	} while (!stopped(core) && up_clock_ns() - since < core->spin_ns);
 	return true;
 }
 

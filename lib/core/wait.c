@@ -17,6 +17,7 @@
 #include "core/param.h"
 #include "core/private.h"
 #include "core/wait.h"
+#include "base/clock.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -175,14 +176,6 @@ int up_ep_arm(struct up_ep *ep)
 
 /* ---- up_ep_wait() ---- */
 
-uint64_t up_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 /* Behind the thread that sleeps on the descriptors; holds the lock once. */
 static void follow(struct up_ep_private *core, uint64_t until)
 {
@@ -203,7 +196,7 @@ static void follow(struct up_ep_private *core, uint64_t until)
 
 static int left_ms(uint64_t until)
 {
-	uint64_t now = up_now();
+	uint64_t now = up_clock_ns();
 
 	if (until == UINT64_MAX)
 		return -1;
@@ -247,7 +240,7 @@ static unsigned look(struct up_ep_private *core, uint64_t until, bool sleep)
 unsigned up_ep_wait(struct up_ep *ep, int timeout_ms)
 {
 	struct up_ep_private *core = up_priv(ep);
-	uint64_t start = up_now(), until = UINT64_MAX;
+	uint64_t start = up_clock_ns(), until = UINT64_MAX;
 	uint64_t spin = start + core->spin_ns;
 	bool sleep = false;
 	unsigned n;
@@ -255,7 +248,7 @@ unsigned up_ep_wait(struct up_ep *ep, int timeout_ms)
 	if (timeout_ms >= 0)
 		until = start + (uint64_t)timeout_ms * 1000000;
 	while (!(n = look(core, until, sleep))) {
-		uint64_t now = up_now();
+		uint64_t now = up_clock_ns();
 
 		if (now >= until)
 			break;

@@ -9,7 +9,5 @@ int up_epoll_add(int epoll, int fd);
 int up_epoll_add_lanes(struct up_ep_private *core, int epoll);
 /* False: one of them has something already. */
 bool up_arm_lanes(struct up_ep_private *core);
-/* Nanoseconds of the monotonic clock. */
-uint64_t up_now(void);
 
 #endif

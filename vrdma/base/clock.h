@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The daemon's one clock: CLOCK_MONOTONIC in nanoseconds. */
+/* The one clock: CLOCK_MONOTONIC in nanoseconds. */
 #ifndef UP_BASE_CLOCK_H
 #define UP_BASE_CLOCK_H
 
@@ -15,6 +15,15 @@ static inline uint64_t up_clock_ns(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UP_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* To some milliseconds, for less. */
+static inline uint64_t up_clock_coarse_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	return (uint64_t)ts.tv_sec * UP_SEC + (uint64_t)ts.tv_nsec;
 }
 

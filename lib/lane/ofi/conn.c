@@ -6,6 +6,7 @@
  * then: an end whose own hello has left takes part with its connection, another one gives it up.
  */
 #include "lane/ofi/ofi.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/core.h"
 
@@ -26,7 +27,7 @@ static void set_state(struct ofi_conn *c, enum ofi_conn_state state)
 {
 	c->lane->nsettling += settling(state) - settling(c->state);
 	c->state = state;
-	c->deadline = up_ofi_now() + c->lane->timeout;
+	c->deadline = up_clock_ns() + c->lane->timeout;
 }
 
 /* ---- the object ---- */
@@ -438,7 +439,7 @@ unsigned up_ofi_events(struct ofi_lane *lane)
 
 void up_ofi_deadlines(struct ofi_lane *lane)
 {
-	uint64_t now = up_ofi_now();
+	uint64_t now = up_clock_ns();
 	struct up_list *pos, *tmp;
 
 	up_list_each (pos, tmp, &lane->conns) {

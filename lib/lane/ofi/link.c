@@ -4,6 +4,7 @@
  * there is something to send, and freed when the core has let go and all has been sent.
  */
 #include "lane/ofi/ofi.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -95,7 +96,7 @@ static bool try_next(struct ofi_link *l)
 void up_ofi_link_start(struct ofi_link *l)
 {
 	l->state = OFI_LINK_CONNECTING;
-	set_deadline(l, up_ofi_now() + (l->target.n + 1) * ofi_lane_of(l)->timeout);
+	set_deadline(l, up_clock_ns() + (l->target.n + 1) * ofi_lane_of(l)->timeout);
 	if (!try_next(l))
 		up_ofi_link_fail(l, -EHOSTDOWN);
 }
@@ -139,7 +140,7 @@ void up_ofi_link_settle(struct ofi_link *l)
 	if (l->state == OFI_LINK_UP) {
 		/* What the provider did not take is sent in poll(), until the deadline. */
 		if (!up_list_empty(&l->queue)) {
-			set_deadline(l, up_ofi_now() + lane->timeout);
+			set_deadline(l, up_clock_ns() + lane->timeout);
 			return;
 		}
 		up_ofi_conn_leave(l->conn);

@@ -3,26 +3,18 @@
 #include "lane/ofi/ofi.h"
 #include "core/core.h"
 #include "core/param.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 /* At the end: for what has not left this host, and then for the peers to say that they saw it. */
 #define LEAVE_NS 1000000000u
 #define GOODBYE_NS 50000000u
 /* Steps of connections that are being made. */
 #define TURN_AWAY 256
-
-uint64_t up_ofi_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /* Is there a packet that the network has not taken? */
 static bool unsent(const struct ofi_lane *lane)
@@ -43,7 +35,7 @@ static bool unsent(const struct ofi_lane *lane)
 /* The core has dropped all links. */
 static void say_goodbye(struct ofi_lane *lane)
 {
-	uint64_t start = up_ofi_now(), left = 0, now;
+	uint64_t start = up_clock_ns(), left = 0, now;
 
 	lane->closing = true;
 	while (!up_list_empty(&lane->conns) || !up_list_empty(&lane->links)) {
@@ -51,7 +43,7 @@ static void say_goodbye(struct ofi_lane *lane)
 
 		lane->look = true;
 		up_ofi_poll(&lane->base);
-		now = up_ofi_now();
+		now = up_clock_ns();
 		if (!left && !unsent(lane))
 			left = now;
 		if (now > start + LEAVE_NS || (left && now > left + GOODBYE_NS))

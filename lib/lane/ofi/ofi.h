@@ -189,8 +189,6 @@ static inline struct ofi_conn *ofi_conn_of(struct up_list *node)
 	return UP_CONTAINER_OF(node, struct ofi_conn, node);
 }
 
-uint64_t up_ofi_now(void); /* nanoseconds */
-
 /* ---- fabric.c: the provider's objects ---- */
 int up_ofi_fabric_open(struct ofi_lane *lane);
 void up_ofi_fabric_close(struct ofi_lane *lane);

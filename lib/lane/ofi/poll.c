@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Receiving, and the completions. */
 #include "lane/ofi/ofi.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define BATCH 16
 /* Batches in one poll: others have their turn too. */
@@ -179,19 +179,11 @@ static unsigned flush_stalled(struct ofi_lane *lane)
 	return n;
 }
 
-/* To some milliseconds, for little. */
-static uint64_t coarse_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static bool should_look(struct ofi_lane *lane)
 {
 	return lane->nsettling || lane->look ||
-	       (++lane->polls % EVENT_POLLS == 0 && coarse_now() >= lane->looked + EVENT_NS);
+	       (++lane->polls % EVENT_POLLS == 0 &&
+		up_clock_coarse_ns() >= lane->looked + EVENT_NS);
 }
 
 static unsigned look(struct ofi_lane *lane)
@@ -200,8 +192,8 @@ static unsigned look(struct ofi_lane *lane)
 	uint64_t now;
 
 	lane->look = false;
-	lane->looked = coarse_now();
-	if (lane->nsettling && (now = up_ofi_now()) >= lane->checked + OFI_CHECK_NS) {
+	lane->looked = up_clock_coarse_ns();
+	if (lane->nsettling && (now = up_clock_ns()) >= lane->checked + OFI_CHECK_NS) {
 		lane->checked = now;
 		up_ofi_deadlines(lane);
 	}
@@ -212,7 +204,7 @@ static bool resting(struct ofi_lane *lane)
 {
 	if (!lane->rest)
 		return false;
-	if (++lane->rests % REST_CALLS || up_ofi_now() < lane->rest)
+	if (++lane->rests % REST_CALLS || up_clock_ns() < lane->rest)
 		return true;
 	lane->rest = 0;
 	return false;
@@ -232,9 +224,9 @@ static void may_rest(struct ofi_lane *lane)
 	    lane->nstalled || lane->broken)
 		return;
 	if (up_list_empty(&lane->conns))
-		lane->rest = up_ofi_now() + REST_LONE_NS;
+		lane->rest = up_clock_ns() + REST_LONE_NS;
 	else if (busy)
-		lane->rest = up_ofi_now() + REST_NS;
+		lane->rest = up_clock_ns() + REST_NS;
 }
 
 /*

@@ -4,6 +4,7 @@
  * kernel allows it.
  */
 #include "lane/shm/shm.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +18,7 @@
 bool up_shm_peer_alive(struct shm_link *l)
 {
 	struct pollfd pfd[2] = {{.fd = l->peer.pidfd, .events = POLLIN}, {.fd = l->peer.pipe}};
-	uint64_t now = up_shm_now();
+	uint64_t now = up_clock_coarse_ns();
 
 	if (l->gone)
 		return false;

@@ -7,26 +7,18 @@
  * producers set a bit. Both are seldom changed into the other: a ring becomes hot by its bit, and
  * cold by a sweep that finds nothing came for a while, or by arm().
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "lane/shm/shm.h"
 #include "lane/shm/sync.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #define BATCH 64u	       /* packets of one ring in one poll */
 #define CLOCK_POLLS 128u       /* between two looks at the clock */
 #define WATCH_PERIOD 10000000u /* nanoseconds between two looks at the descriptors */
 #define WATCH_EVENTS 16
-
-uint64_t up_shm_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static inline uint64_t *next_word(const struct shm_rx *rx)
 {
@@ -223,7 +215,7 @@ static void watch(struct shm_lane *lane)
 	int n = epoll_wait(lane->epoll, events, WATCH_EVENTS, 0);
 
 	lane->look = false;
-	lane->watched = up_shm_now();
+	lane->watched = up_clock_coarse_ns();
 	for (int i = 0; i < n; i++)
 		if (events[i].data.ptr)
 			up_shm_link_gone(events[i].data.ptr);
@@ -321,7 +313,7 @@ unsigned up_shm_poll(struct up_lane *base)
 	if (SHM_UNLIKELY(lane->polls % SHM_SWEEP_POLLS == 0))
 		sweep(lane);
 	if (SHM_UNLIKELY(lane->look || (lane->polls % CLOCK_POLLS == 0 &&
-					up_shm_now() - lane->watched >= WATCH_PERIOD))) {
+					up_clock_coarse_ns() - lane->watched >= WATCH_PERIOD))) {
 		watch(lane);
 		/* A peer that is gone may have sent something first. */
 		if (lane->trouble)

@@ -129,8 +129,6 @@ static inline struct shm_link *shm_link_of(struct up_list *node)
 	return UP_CONTAINER_OF(node, struct shm_link, node);
 }
 
-uint64_t up_shm_now(void); /* coarse, nanoseconds */
-
 /* ---- segment.c ---- */
 int up_shm_segment_open(struct shm_lane *lane, uint32_t slots);
 void up_shm_segment_close(struct shm_lane *lane);
