@@ -103,6 +103,23 @@ static void overlapping_ranges_copy_as_memmove(void **state)
 		}
 }
 
+/* Every other copy of the same buffers goes downwards, and ends with what is there at its start. */
+static void same_buffers_by_turns(void **state)
+{
+	static const size_t sizes[] = {STREAM_MIN + 8, 65536, 65536 + 13, LARGE - 1};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		for (int round = 0; round < 4; round++) {
+			/* Into the same place; it was the other way round before. */
+			expect_copy(3, (size_t)round / 2, sizes[i], sizes[i]);
+			assert_int_equal(history->last.down, round % 2 != 0);
+		}
+	expect_copy(3, 1, 65536, 65536);
+	assert_false(history->last.down);
+	expect_copy(4, 2, 65536, 65536);
+	assert_false(history->last.down);
+}
+
 #if defined(__x86_64__)
 static void every_kind_of_loop(void **state)
 {
@@ -137,6 +154,7 @@ static void learns_what_is_hot(void **state)
 	const size_t n = 128 * 1024;
 
 	history->reach = 8 * n;
+	history->piece = n;
 	assert_false(is_hot(history, dst, n));
 	up_copy(history, dst, src, n, LARGE);
 	assert_true(is_hot(history, dst, n));
@@ -243,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(small_sizes_at_every_alignment),
 		TEST(sizes_around_the_thresholds),
+		TEST(same_buffers_by_turns),
 		TEST(parts_make_a_message),
 		TEST(overlapping_ranges_copy_as_memmove),
 #if defined(__x86_64__)

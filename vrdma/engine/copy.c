@@ -6,7 +6,6 @@
  */
 #include "engine/copy.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,7 +19,8 @@
 #define STREAM_TOTAL ((uint64_t)1 << 20)
 #define STREAM_MIN (2 * BLOCK)
 
-/* Bounds of the last-level cache: a VM sees figures from nothing to a whole socket's. */
+/* Bounds of caches: a VM sees figures from nothing to a whole socket's. */
+#define L1_MIN ((long)16 << 10)
 #define LLC_MIN ((long)4 << 20)
 #define LLC_MAX ((long)32 << 20)
 
@@ -230,20 +230,21 @@ static size_t slot_of(uintptr_t block)
 	return (block + (block / UP_COPY_SLOTS) * 2654435761u) % UP_COPY_SLOTS;
 }
 
-/*
- * How far back a copy may lie for its data to be in a cache still: half of the last level, as a
- * copy touches two bytes for each that it copies.
- */
-static uint64_t cache_reach(void)
+/* A copy touches two bytes for each that it copies, so half of a cache holds a copy's worth. */
+static void learn_caches(struct up_copy_history *h)
 {
-	long llc = -1;
+	long l1 = -1, llc = -1;
 
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+	l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+#endif
 #ifdef _SC_LEVEL3_CACHE_SIZE
 	llc = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
+	h->piece = l1 >= L1_MIN ? ((size_t)l1 / 2) & ~(size_t)63 : (size_t)L1_MIN / 2;
 	if (llc < LLC_MIN)
 		llc = LLC_MIN;
-	return (uint64_t)(llc < LLC_MAX ? llc : LLC_MAX) / 2;
+	h->reach = (uint64_t)(llc < LLC_MAX ? llc : LLC_MAX) / 2;
 }
 
 /* Is the destination in a cache? Asks for one block, which lies wholly inside of it. */
@@ -266,13 +267,44 @@ static void remember(struct up_copy_history *h, const uint8_t *p, size_t n)
 	}
 }
 
-/* The long part of a large message. */
-static void copy_large(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n)
+/*
+ * A buffer that is sent again and again, or filled again and again, and fits the second level of
+ * the caches but not the first: what the copy before ended with is in the first level still, so
+ * this one begins there. Taken upwards each time, every piece would have been evicted just before
+ * its turn. 64 KiB take 480 ns by turns against 580. The pieces are taken downwards, and each of
+ * them upwards, which is what `rep movsb` and prefetchers are fast at.
+ */
+static void copy_by_turns(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n)
+{
+	bool down = !h->last.down && (h->last.dst == dst || h->last.src == src);
+
+	h->last.dst = dst;
+	h->last.src = src;
+	h->last.down = down;
+	if (!down) {
+		copy_cached(dst, src, n);
+		return;
+	}
+	while (n) {
+		size_t piece = n < h->piece ? n : h->piece;
+
+		n -= piece;
+		copy_cached(dst + n, src + n, piece);
+	}
+}
+
+/* Of STREAM_MIN bytes and more. */
+static void copy_long(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n,
+		      uint64_t total)
 {
 	bool hot;
 
-	if (!h->reach)
-		h->reach = cache_reach();
+	if (!h->piece)
+		learn_caches(h);
+	if (total < STREAM_TOTAL) {
+		copy_by_turns(h, dst, src, n);
+		return;
+	}
 	hot = is_hot(h, dst, n);
 	remember(h, dst, n);
 	remember(h, src, n);
@@ -309,9 +341,9 @@ void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, ui
 		return;
 	}
 	last = load_last((const uint8_t *)src + n - 8);
-	if (total >= STREAM_TOTAL && n - 8 >= STREAM_MIN)
-		copy_large(h, dst, src, n - 8);
-	else
+	if (n - 8 < STREAM_MIN)
 		copy_cached(dst, src, n - 8);
+	else
+		copy_long(h, dst, src, n - 8, total);
 	store_last((uint8_t *)dst + n - 8, last);
 }
