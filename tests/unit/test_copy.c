@@ -120,6 +120,19 @@ static void same_buffers_by_turns(void **state)
 	assert_false(history->last.down);
 }
 
+/* A turn is a stretch of time: what is in the caches already takes less of it. */
+static void cached_copies_cost_less(void **state)
+{
+	const size_t n = 65536;
+
+	assert_int_equal(up_copy(history, dst, src, n, n), n);
+	assert_in_range(up_copy(history, dst, src, n, n), 1, n / 2);
+	assert_int_equal(up_copy(history, dst, src + n, n, n), n);
+	assert_int_equal(up_copy(history, dst, src, n, LARGE), n);
+	assert_int_equal(up_copy(history, dst, src, n, LARGE), n);
+	assert_int_equal(up_copy(history, dst, src, 64, 64), 64);
+}
+
 #if defined(__x86_64__)
 static void every_kind_of_loop(void **state)
 {
@@ -262,6 +275,7 @@ int main(void)
 		TEST(small_sizes_at_every_alignment),
 		TEST(sizes_around_the_thresholds),
 		TEST(same_buffers_by_turns),
+		TEST(cached_copies_cost_less),
 		TEST(parts_make_a_message),
 		TEST(overlapping_ranges_copy_as_memmove),
 #if defined(__x86_64__)

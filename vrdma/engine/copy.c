@@ -19,6 +19,9 @@
 #define STREAM_TOTAL ((uint64_t)1 << 20)
 #define STREAM_MIN (2 * BLOCK)
 
+/* How much faster at least a copy is whose buffers are both in the caches of the core. */
+#define CACHED_SPEED 4
+
 /* Bounds of caches: a VM sees figures from nothing to a whole socket's. */
 #define L1_MIN ((long)16 << 10)
 #define LLC_MIN ((long)4 << 20)
@@ -274,37 +277,33 @@ static void remember(struct up_copy_history *h, const uint8_t *p, size_t n)
  * its turn. 64 KiB take 480 ns by turns against 580. The pieces are taken downwards, and each of
  * them upwards, which is what `rep movsb` and prefetchers are fast at.
  */
-static void copy_by_turns(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n)
+static bool copy_by_turns(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n)
 {
-	bool down = !h->last.down && (h->last.dst == dst || h->last.src == src);
+	bool same_dst = h->last.dst == dst, same_src = h->last.src == src;
+	bool down = !h->last.down && (same_dst || same_src);
+	size_t left = n;
 
 	h->last.dst = dst;
 	h->last.src = src;
 	h->last.down = down;
-	if (!down) {
-		copy_cached(dst, src, n);
-		return;
+	while (down && left > h->piece) {
+		left -= h->piece;
+		copy_cached(dst + left, src + left, h->piece);
 	}
-	while (n) {
-		size_t piece = n < h->piece ? n : h->piece;
-
-		n -= piece;
-		copy_cached(dst + n, src + n, piece);
-	}
+	copy_cached(dst, src, left);
+	return same_dst && same_src;
 }
 
-/* Of STREAM_MIN bytes and more. */
-static void copy_long(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n,
+/* Of STREAM_MIN bytes and more. True: both buffers were in the core's caches. */
+static bool copy_long(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n,
 		      uint64_t total)
 {
 	bool hot;
 
 	if (!h->piece)
 		learn_caches(h);
-	if (total < STREAM_TOTAL) {
-		copy_by_turns(h, dst, src, n);
-		return;
-	}
+	if (total < STREAM_TOTAL)
+		return copy_by_turns(h, dst, src, n);
 	hot = is_hot(h, dst, n);
 	remember(h, dst, n);
 	remember(h, src, n);
@@ -312,6 +311,7 @@ static void copy_long(struct up_copy_history *h, uint8_t *dst, const uint8_t *sr
 		copy_cached(dst, src, n);
 	else
 		copy_streaming(dst, src, n);
+	return false;
 }
 
 static inline void copy_overlapping(void *dst, const void *src, size_t n)
@@ -327,23 +327,25 @@ static inline uint64_t load_last(const uint8_t *src)
 	return last;
 }
 
-void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total)
+uint64_t up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total)
 {
+	bool cached = false;
 	uint64_t last;
 
 	if (n <= 64) {
 		copy_small(dst, src, n);
-		return;
+		return n;
 	}
 	h->clock += n;
 	if ((uintptr_t)dst - (uintptr_t)src < n || (uintptr_t)src - (uintptr_t)dst < n) {
 		copy_overlapping(dst, src, n);
-		return;
+		return n;
 	}
 	last = load_last((const uint8_t *)src + n - 8);
 	if (n - 8 < STREAM_MIN)
 		copy_cached(dst, src, n - 8);
 	else
-		copy_long(h, dst, src, n - 8, total);
+		cached = copy_long(h, dst, src, n - 8, total);
 	store_last((uint8_t *)dst + n - 8, last);
+	return cached ? n / CACHED_SPEED : n;
 }

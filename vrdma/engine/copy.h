@@ -41,7 +41,9 @@ struct up_copy_history {
  * that a guest which polls the end of a buffer finds the rest there. Nothing else is ordered, as
  * the device says (ibv_query_qp_data_in_order() has 0). When it returns, a releasing store orders
  * all of it, non-temporal stores included.
+ *
+ * What it cost is returned, in bytes of a copy between buffers that are in no cache.
  */
-void up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total);
+uint64_t up_copy(struct up_copy_history *h, void *dst, const void *src, size_t n, uint64_t total);
 
 #endif

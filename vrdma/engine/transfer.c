@@ -101,7 +101,7 @@ int up_cursor_probe(struct up_cursor c, uint64_t n)
 enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 			     uint64_t *n, uint64_t total)
 {
-	uint64_t left = *n;
+	uint64_t left = *n, cost = 0;
 	unsigned spans;
 
 	for (spans = 0; left && spans < MAX_SPANS; spans++) {
@@ -113,13 +113,13 @@ enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up
 		if (cursor_peek(dst, s.len, &d))
 			return UP_TRANSFER_DST;
 		len = d.len < s.len ? d.len : s.len;
-		up_copy(&x->history, d.ptr, s.ptr, len, total);
+		cost += up_copy(&x->history, d.ptr, s.ptr, len, total);
 		cursor_skip(src, len);
 		cursor_skip(dst, len);
 		left -= len;
 	}
 	*n -= left;
-	x->cost = *n > spans * SPAN_COST ? *n : spans * SPAN_COST;
+	x->cost = cost > spans * SPAN_COST ? cost : spans * SPAN_COST;
 	return UP_TRANSFER_OK;
 }
 
