@@ -621,6 +621,29 @@ static void test_uc(void **state)
 	tl_send_recv(&p->a, &p->b, 32);
 }
 
+/* A good key, but the queue pair at the other end takes no writes. */
+static void test_uc_without_rights(void **state)
+{
+	struct pair *p = *state;
+	struct gs_link l = gs_link_default();
+
+	l.access = 0;
+	tl_connect(p, GS_UC, &l);
+	memset(p->a.buf, 0x11, 64);
+	memset(p->b.buf, 0x6b, 64);
+	tl_recv(&p->b, 4096, 64);
+	tl_rdma(&p->a, CX_OP_RDMA_WRITE, 0, 64, &p->b, 0);
+	gs_cq_expect(p->a.scq, 0);
+	tl_rdma(&p->a, CX_OP_RDMA_WRITE_IMM, 0, 64, &p->b, 0);
+	gs_cq_expect(p->a.scq, 0);
+	tl_check_same(p->b.buf, 64, 0x6b);
+	/* The receive is still there: for a message. */
+	tl_send(&p->a, 0, 64);
+	gs_cq_expect(p->a.scq, 0);
+	assert_int_equal(gs_cq_expect(p->b.rcq, 0).wr_id, 4096);
+	tl_check_same(p->b.buf + 4096, 64, 0x11);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -647,6 +670,7 @@ int main(void)
 		PAIR_TEST(test_loopback),
 		PAIR_TEST(test_address_by_gid),
 		PAIR_TEST(test_uc),
+		PAIR_TEST(test_uc_without_rights),
 	};
 
 	tl_init();

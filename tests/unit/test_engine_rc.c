@@ -483,6 +483,26 @@ static void uc_drops_what_the_key_forbids(void **state)
 	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
 }
 
+/* What the queue pair does not take is not done, however good the key is. */
+static void uc_drops_what_the_queue_pair_refuses(void **state)
+{
+	struct pair *p = *state;
+
+	p->b->base.attr.access = UP_ACCESS_REMOTE_READ;
+	fake_recv(p->b, 0, 100);
+	post_remote(p, UP_OP_WRITE, 64, 64, 64);
+	post_remote(p, UP_OP_WRITE_IMM, 64, 64, 64);
+	post_remote(p, UP_OP_WRITE_IMM, 0, 0, 0);
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->count, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(p->ha->cq->wc[i].status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->ram[64 + 1], 0);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(p->b->rq_taken, 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+}
+
 /* The key covers all addresses, but there is no memory: only the copy finds out. */
 static void uc_completes_no_receive_when_the_copy_fails(void **state)
 {
@@ -546,6 +566,7 @@ int main(void)
 		RC(stranger_is_not_answered),
 		UC(uc_drops_what_finds_no_receive),
 		UC(uc_drops_what_the_key_forbids),
+		UC(uc_drops_what_the_queue_pair_refuses),
 		UC(uc_completes_no_receive_when_the_copy_fails),
 		UC(uc_cannot_read),
 	};

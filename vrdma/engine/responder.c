@@ -152,7 +152,7 @@ static enum up_ack bad_rq(struct up_qp *resp)
 }
 
 /* The shared queue that a message goes to: the QP's own, or for XRC the one that it names. */
-static struct up_srq *pick_srq(struct up_qp *resp, const struct up_send_wr *wr, bool *bad)
+static struct up_srq *pick_srq(const struct up_qp *resp, const struct up_send_wr *wr, bool *bad)
 {
 	struct up_srq *srq;
 
@@ -231,7 +231,7 @@ static uint32_t remote_access(enum up_opcode op)
  * memory is that of the process whose SRQ the request names, in the SRQ's protection domain
  * (annex A14). False: it names none.
  */
-static bool remote_use(struct up_qp *resp, const struct up_send_wr *wr, struct up_mr_use *use)
+static bool remote_use(const struct up_qp *resp, const struct up_send_wr *wr, struct up_mr_use *use)
 {
 	bool bad;
 	struct up_srq *srq = pick_srq(resp, wr, &bad);
@@ -244,24 +244,21 @@ static bool remote_use(struct up_qp *resp, const struct up_send_wr *wr, struct u
 	return !bad;
 }
 
-/* One-sided: may this peer do that here? A request of no bytes names no memory: its key is ignored.
- */
-static enum up_ack check_remote(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr)
+/* May this peer do that here? A request of no bytes names no memory: its key is ignored. */
+static bool may_access(const struct up_qp *resp, const struct up_send_wr *wr, enum up_ack *nak)
 {
 	uint64_t len = up_op_length(wr);
 	struct up_mr_use use;
 
-	if (!remote_use(resp, wr, &use))
-		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
-	if (!(resp->attr.access & use.access))
-		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
+	*nak = UP_NAK_REQUEST;
+	if (!remote_use(resp, wr, &use) || !(resp->attr.access & use.access))
+		return false;
 	if (!up_op_is_write(wr->op) && !resp->attr.max_dest_rd_atomic)
-		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
+		return false;
 	if (up_op_is_atomic(wr->op) && wr->raddr % 8)
-		return nak_request(x, resp, UP_EV_QP_REQUEST, UP_NAK_REQUEST);
-	if (len && up_mr_check(resp->hca, wr->rkey, &use, wr->raddr, len))
-		return nak_request(x, resp, UP_EV_QP_ACCESS, UP_NAK_ACCESS);
-	return UP_ACK_OK;
+		return false;
+	*nak = UP_NAK_ACCESS;
+	return !len || !up_mr_check(resp->hca, wr->rkey, &use, wr->raddr, len);
 }
 
 static void establish(struct up_qp *resp)
@@ -276,7 +273,7 @@ static void establish(struct up_qp *resp)
 enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr)
 {
 	struct up_responder *r = &resp->resp;
-	enum up_ack ack;
+	enum up_ack nak;
 
 	if (r->busy) {
 		/* A message of an earlier connection never ended. */
@@ -287,9 +284,9 @@ enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const stru
 	establish(resp);
 	if (up_op_is_send(wr->op))
 		return take_receive(x, resp, wr, true);
-	ack = check_remote(x, resp, wr);
-	if (ack != UP_ACK_OK || up_qp_state_get(resp) == UP_QPS_ERR)
-		return ack;
+	if (!may_access(resp, wr, &nak))
+		return nak_request(x, resp,
+				   nak == UP_NAK_ACCESS ? UP_EV_QP_ACCESS : UP_EV_QP_REQUEST, nak);
 	if (wr->op == UP_OP_WRITE_IMM)
 		return take_receive(x, resp, wr, false);
 	r->busy = true;
