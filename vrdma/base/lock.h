@@ -45,14 +45,24 @@ static inline void up_lock_always_drop(struct up_lock *l)
 	pthread_spin_unlock(&l->spin);
 }
 
-/* Readers are the copies that use a port's keys; the writer changes or revokes one. */
+/*
+ * Readers are the copies that use a port's keys; the writer changes or revokes one. A reader that
+ * comes after a writer waits for it: the copies of many workers overlap for ever, and a writer that
+ * they kept out would hold up its worker's other ports, and who stops the world. So nobody may
+ * take a lock for reading twice.
+ */
 struct up_rwlock {
 	pthread_rwlock_t rw;
 };
 
 static inline void up_rwlock_init(struct up_rwlock *l)
 {
-	pthread_rwlock_init(&l->rw, NULL);
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&l->rw, &attr);
+	pthread_rwlockattr_destroy(&attr);
 }
 
 static inline void up_rwlock_fini(struct up_rwlock *l)
