@@ -201,6 +201,15 @@ static void test_cq_overrun(void **state)
 	assert_true(gs_event_wait(p->a.vm, CX_EVENT_CQ_ERROR, &ev, GS_WAIT_MS));
 	assert_int_equal(ev.number, small->cqn);
 	assert_int_equal(ev.syndrome, 1);
+	/* Its owner would wait for the completions that are lost. */
+	gs_event_expect(p->a.vm, CX_EVENT_WQ_CATAS_ERROR, p->a.qp->qpn);
+	assert_int_equal(gs_qp_state(p->a.qp), CX_QPS_ERR);
+	assert_int_equal(gs_qp_state(p->b.qp), CX_QPS_RTS);
+	/* The same for one that comes to the queue later. */
+	tl_connect_attr(p, &attr, &l);
+	tl_rdma(&p->a, CX_OP_RDMA_WRITE, 0, 8, &p->b, 0);
+	gs_event_expect(p->a.vm, CX_EVENT_WQ_CATAS_ERROR, p->a.qp->qpn);
+	assert_int_equal(gs_qp_state(p->a.qp), CX_QPS_ERR);
 	p->a.scq = kept;
 	tl_reconnect(p);
 }

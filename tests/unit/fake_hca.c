@@ -65,8 +65,8 @@ static int srq_take(struct up_srq *base, struct up_recv_wr *wr)
 {
 	struct fake_srq *srq = UP_CONTAINER_OF(base, struct fake_srq, base);
 
-	if (srq->taken == srq->posted)
-		return 0;
+	if (srq->taken == srq->posted || srq->error)
+		return srq->error;
 	*wr = srq->wr[srq->taken++ % FAKE_DEPTH];
 	return 1;
 }
@@ -75,6 +75,10 @@ static void cq_post(struct up_cq *base, const struct up_wc *wc)
 {
 	struct fake_cq *cq = UP_CONTAINER_OF(base, struct fake_cq, base);
 
+	if (cq->full)
+		base->failed = true;
+	if (base->failed)
+		return;
 	assert_true(cq->count < UP_ARRAY_SIZE(cq->wc));
 	cq->wc[cq->count++] = *wc;
 }

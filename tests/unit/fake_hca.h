@@ -18,12 +18,14 @@ struct fake_cq {
 	struct up_cq base;
 	struct up_wc wc[4 * FAKE_DEPTH];
 	unsigned count;
+	bool full; /* the next completion is lost */
 };
 
 struct fake_srq {
 	struct up_srq base;
 	struct up_recv_wr wr[FAKE_DEPTH];
 	unsigned posted, taken;
+	int error; /* what srq_take answers instead, when not 0 */
 	unsigned events[UP_EV_PORT_DOWN + 1];
 };
 

@@ -525,7 +525,7 @@ static void no_wakeup_is_lost(void **state)
 		assert_true(eq->producer - g.events <= 1);
 	}
 	assert_true(g.events > 1000);
-	assert_false(cq->dead);
+	assert_false(cq->base.failed);
 }
 
 /* The same with a guest that really sleeps on the interrupt. */

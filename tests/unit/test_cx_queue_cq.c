@@ -216,7 +216,7 @@ static void laps(uint8_t log_size, uint8_t shift, bool scattered)
 		assert_int_equal(be16toh(post(cq, &wc)->wqe_counter), (uint16_t)i);
 		up_put_be32(&cq->dbr[CX_DBR_CQ_CI], (i + 1) & 0xffffff);
 	}
-	assert_false(cq->dead);
+	assert_false(cq->base.failed);
 }
 
 static void owner_flips_with_every_lap(void **state)
@@ -250,7 +250,7 @@ static void producer_is_cut_to_24_bits_at_the_guest(void **state)
 		post(cq, &wc);
 		up_put_be32(&cq->dbr[CX_DBR_CQ_CI], cq->producer & 0xffffff);
 	}
-	assert_false(cq->dead);
+	assert_false(cq->base.failed);
 	assert_int_equal(cq->producer, 0x1000006);
 }
 
@@ -261,19 +261,17 @@ static void overrun_ends_the_queue(void **state)
 
 	for (unsigned i = 0; i < 4; i++)
 		post(cq, &wc);
-	assert_false(cq->dead);
+	assert_false(cq->base.failed);
 	cx_cq_post(&cq->base, &wc);
-	assert_true(cq->dead);
+	assert_true(cq->base.failed);
 	assert_int_equal(fake_event(eq, 0)->type, CX_EVENT_CQ_ERROR);
 	assert_int_equal(up_get_be32(fake_event(eq, 0)->data), cq->base.cqn);
 	assert_int_equal(fake_event(eq, 0)->data[11], CX_CQ_ERROR_OVERRUN);
-	assert_int_equal(fake_event(eq, 1)->type, CX_EVENT_WQ_CATAS_ERROR);
-	assert_int_equal(up_get_be32(fake_event(eq, 1)->data + 24), qp->base.qpn);
 	/* Nothing more, also when there is room again. */
 	up_put_be32(&cq->dbr[CX_DBR_CQ_CI], 4);
 	cx_cq_post(&cq->base, &wc);
 	assert_int_equal(cq->producer, 4);
-	assert_int_equal(eq->producer, 2);
+	assert_int_equal(eq->producer, 1);
 }
 
 static void room_is_found_in_the_record(void **state)
@@ -287,7 +285,7 @@ static void room_is_found_in_the_record(void **state)
 	post(cq, &wc);
 	post(cq, &wc);
 	cx_cq_post(&cq->base, &wc);
-	assert_true(cq->dead);
+	assert_true(cq->base.failed);
 }
 
 static void consumer_ahead_of_producer_is_an_overrun(void **state)
@@ -299,7 +297,7 @@ static void consumer_ahead_of_producer_is_an_overrun(void **state)
 		post(cq, &wc);
 	up_put_be32(&cq->dbr[CX_DBR_CQ_CI], 100);
 	cx_cq_post(&cq->base, &wc);
-	assert_true(cq->dead);
+	assert_true(cq->base.failed);
 }
 
 static void overrun_may_be_ignored(void **state)
@@ -310,7 +308,7 @@ static void overrun_may_be_ignored(void **state)
 	cq->overrun_ignore = true;
 	for (unsigned i = 0; i < 9; i++)
 		post(cq, &wc);
-	assert_false(cq->dead);
+	assert_false(cq->base.failed);
 }
 
 static void collapsed_queue_has_one_entry(void **state)
@@ -336,7 +334,7 @@ static void ring_that_left_memory_ends_the_queue(void **state)
 	cq->buf.flat = NULL;
 	cq->buf.pages[0] = 0x1000;
 	cx_cq_post(&cq->base, &wc);
-	assert_true(cq->dead);
+	assert_true(cq->base.failed);
 	assert_int_equal(fake_event(eq, 0)->data[11], CX_CQ_ERROR_ACCESS);
 }
 

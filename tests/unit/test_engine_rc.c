@@ -3,7 +3,9 @@
 #include "fake_hca.h"
 #include "unit.h"
 
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 struct pair {
 	struct fake_hca *ha, *hb;
@@ -381,6 +383,63 @@ static void error_flushes_both_queues(void **state)
 	assert_int_equal(p->ha->cq->count, 4);
 }
 
+/* A queue pair of which nobody hears any more does not go on as if all were well. */
+static void lost_completion_ends_the_sender(void **state)
+{
+	struct pair *p = *state;
+
+	p->ha->cq->full = true;
+	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	post_remote(p, UP_OP_WRITE, 0, 64, 4096);
+	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_ERR);
+	assert_int_equal(p->a->events[UP_EV_QP_FATAL], 1);
+	assert_int_equal(p->hb->ram[4096 + 1], 0);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
+}
+
+static void lost_completion_ends_the_receiver(void **state)
+{
+	struct pair *p = *state;
+
+	p->hb->cq->full = true;
+	fake_recv(p->b, 0, 100);
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_REM_OP_ERR);
+	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_ERR);
+	assert_int_equal(p->b->events[UP_EV_QP_FATAL], 1);
+}
+
+static void *run_thread(void *arg)
+{
+	fake_run(((struct pair *)arg)->a);
+	return NULL;
+}
+
+/* With several workers it may fail after the sender found it well: it receives no more. */
+static void peer_that_fails_meanwhile_takes_nothing(void **state)
+{
+	const struct timespec moment = {.tv_nsec = 20000000};
+	struct pair *p = *state;
+	pthread_t thread;
+
+	up_multi_worker = true;
+	fake_recv(p->b, 0, 100);
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	up_lock_take(&p->b->base.resp_lock);
+	assert_int_equal(pthread_create(&thread, NULL, run_thread, p), 0);
+	/* It comes to the lock before or after the change: either way it may not send. */
+	nanosleep(&moment, NULL);
+	up_qp_fail_locked(&p->b->base);
+	up_lock_drop(&p->b->base.resp_lock);
+	pthread_join(thread, NULL);
+	up_multi_worker = false;
+	assert_int_equal(p->b->rq_taken, 0);
+	assert_int_equal(p->ha->cq->count, 0);
+	assert_int_equal(p->hb->cq->count, 0);
+}
+
 static void malformed_request_is_reported(void **state)
 {
 	struct pair *p = *state;
@@ -558,6 +617,9 @@ int main(void)
 		RC(route_is_never_taken_for_a_later_one),
 		RC(reset_in_mid_message_breaks_it),
 		RC(error_flushes_both_queues),
+		RC(lost_completion_ends_the_sender),
+		RC(lost_completion_ends_the_receiver),
+		RC(peer_that_fails_meanwhile_takes_nothing),
 		RC(malformed_request_is_reported),
 		RC(send_with_invalidate_revokes),
 		RC(first_message_in_rtr_establishes),

@@ -67,6 +67,42 @@ static void error_says_last_wqe_and_leaves_the_queue(void **state)
 	fake_srq_destroy(srq);
 }
 
+/* A queue that cannot be read is told of once, however many use it, connected or not. */
+static void malformed_queue_is_in_error(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, false);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_RC, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_RC, srq);
+	struct fake_qp *from = fake_qp_create(ha, UP_QP_UD, NULL);
+	struct fake_qp *to = fake_qp_create(hb, UP_QP_UD, srq);
+	struct up_send_wr *wr;
+
+	fake_connect(a, b);
+	fake_connect(from, to);
+	srq->error = -22;
+	wr = fake_post(from, UP_OP_SEND, 0, 50);
+	wr->av.dlid = 2;
+	wr->dest_qpn = to->base.qpn;
+	wr->dest_qkey = to->base.attr.qkey;
+	fake_run(from);
+	assert_int_equal(fake_wc(ha).status, UP_WC_SUCCESS);
+	assert_int_equal(up_qp_state_get(&to->base), UP_QPS_ERR);
+	assert_int_equal(srq->events[UP_EV_SRQ_ERROR], 1);
+	/* Also when it could be read again. */
+	srq->error = 0;
+	fake_srq_recv(srq, 0, 100);
+	fake_post(a, UP_OP_SEND, 0, 50);
+	fake_run(a);
+	assert_int_equal(fake_wc(ha).status, UP_WC_REM_OP_ERR);
+	assert_int_equal(up_qp_state_get(&b->base), UP_QPS_ERR);
+	assert_int_equal(srq->events[UP_EV_SRQ_ERROR], 1);
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+	fake_qp_destroy(from);
+	fake_qp_destroy(to);
+	fake_srq_destroy(srq);
+}
+
 static void xrc_goes_to_the_queue_that_the_message_names(void **state)
 {
 	struct fake_srq *one = fake_srq_create(hb, true), *two = fake_srq_create(hb, true);
@@ -162,11 +198,9 @@ static void xrc_queue_goes_in_mid_message(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(two_queue_pairs_share_one_queue),
-		T(error_says_last_wqe_and_leaves_the_queue),
-		T(xrc_goes_to_the_queue_that_the_message_names),
-		T(xrc_domain_is_checked),
-		T(xrc_memory_is_that_of_the_queue_named),
+		T(two_queue_pairs_share_one_queue), T(error_says_last_wqe_and_leaves_the_queue),
+		T(malformed_queue_is_in_error),	    T(xrc_goes_to_the_queue_that_the_message_names),
+		T(xrc_domain_is_checked),	    T(xrc_memory_is_that_of_the_queue_named),
 		T(xrc_queue_goes_in_mid_message),
 	};
 

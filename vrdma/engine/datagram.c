@@ -113,25 +113,18 @@ static bool place(struct delivery *d, struct up_qp *to, const struct up_recv_wr 
 
 static void fail(struct up_qp *to, const struct up_wc *wc)
 {
-	up_complete(to->recv_cq, wc);
+	up_complete_locked(to, to->recv_cq, wc);
 	up_qp_fail_locked(to);
 }
 
 /* Under to->resp_lock. */
 static void deliver_locked(struct delivery *d, struct up_qp *to)
 {
-	const struct up_hca_ops *ops = to->hca->ops;
 	struct up_recv_wr *rwr = &d->x->recv;
 	struct up_wc wc;
 	int got;
 
-	if (to->srq) {
-		up_lock_take(&to->srq->lock);
-		got = ops->srq_take(to->srq, rwr);
-		up_lock_drop(&to->srq->lock);
-	} else {
-		got = ops->rq_take(to, rwr);
-	}
+	got = to->srq ? up_srq_next(to->srq, rwr) : to->hca->ops->rq_take(to, rwr);
 	if (got < 0) {
 		up_qp_fail_locked(to);
 		up_raise_qp(to, UP_EV_QP_FATAL);
@@ -149,7 +142,8 @@ static void deliver_locked(struct delivery *d, struct up_qp *to)
 		fail(to, &wc);
 	} else {
 		wc = datagram_wc(d, to, rwr, UP_WC_SUCCESS);
-		up_complete(to->recv_cq, &wc);
+		if (!up_complete_locked(to, to->recv_cq, &wc))
+			return;
 		up_stat_add(&to->stats.received, 1);
 		up_stat_add(&to->hca->stats.rx_messages, 1);
 		up_stat_add(&to->hca->stats.rx_bytes, d->wr->length);

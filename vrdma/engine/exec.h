@@ -135,8 +135,19 @@ void up_requester_reset(struct up_qp *qp);
 /* Sends one datagram: the status for the sender's completion. */
 enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr);
 
-/* Posts under the CQ's lock, and counts. */
-void up_complete(struct up_cq *cq, const struct up_wc *wc);
+/*
+ * Posts under the CQ's lock. False when the CQ has failed, so that nobody hears of the completion:
+ * then the QP does not go on, but is in error, and an event says so. The second is for a caller
+ * that holds resp_lock.
+ */
+bool up_complete(struct up_qp *qp, struct up_cq *cq, const struct up_wc *wc);
+bool up_complete_locked(struct up_qp *qp, struct up_cq *cq, const struct up_wc *wc);
+
+/*
+ * Takes the next receive of a shared queue; results as srq_take. A queue that is malformed is in
+ * error from then on, of which its owner is told once.
+ */
+int up_srq_next(struct up_srq *srq, struct up_recv_wr *wr);
 
 void up_raise_qp(struct up_qp *qp, enum up_event event);
 

@@ -19,6 +19,7 @@ struct up_cq {
 	uint32_t cqn;
 	struct up_lock lock;
 	uint32_t users; /* QPs and SRQs that refer to it; a CQ in use is not destroyed */
+	bool failed;	/* it lost a completion and takes no further one; set in cq_post */
 };
 
 struct up_srq {

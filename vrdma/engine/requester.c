@@ -93,7 +93,7 @@ static void complete(struct up_qp *qp, const struct up_send_wr *wr, enum up_wc_s
 		return;
 	if (wr->op == UP_OP_READ || up_op_is_atomic(wr->op))
 		wc.byte_len = (uint32_t)up_op_length(wr);
-	up_complete(qp->send_cq, &wc);
+	up_complete(qp, qp->send_cq, &wc);
 }
 
 /* 10.3.1: a send error stops an unconnected queue's send side only. */
@@ -329,12 +329,13 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 		res.local = check_request(qp, wr);
 		if (res.local != UP_WC_SUCCESS)
 			return res;
-		res.ack = up_responder_begin(x, peer, wr);
+		/* It may have failed since it was found. */
+		res.ack = answers(peer) ? up_responder_begin(x, peer, wr) : UP_ACK_NONE;
 		if (res.ack != UP_ACK_OK || !peer->resp.busy)
 			return res;
 		qp->started = true;
 		qp->peer_session = peer->resp.session;
-	} else if (qp->peer_session != peer->resp.session || !peer->resp.busy) {
+	} else if (qp->peer_session != peer->resp.session || !peer->resp.busy || !answers(peer)) {
 		qp->broken = true;
 		res.ack = UP_ACK_NONE;
 		return res;

@@ -11,13 +11,63 @@
 #include <errno.h>
 #include <stdlib.h>
 
-void up_complete(struct up_cq *cq, const struct up_wc *wc)
+static bool post(struct up_cq *cq, const struct up_wc *wc)
 {
+	bool posted;
+
 	if (!cq)
-		return;
+		return true;
 	up_lock_take(&cq->lock);
 	cq->hca->ops->cq_post(cq, wc);
+	posted = !cq->failed;
 	up_lock_drop(&cq->lock);
+	return posted;
+}
+
+/* Once for a QP: what is flushed afterwards is lost as well. */
+static void completion_lost(struct up_qp *qp)
+{
+	if (up_qp_state_get(qp) == UP_QPS_ERR)
+		return;
+	up_qp_fail_locked(qp);
+	up_raise_qp(qp, UP_EV_QP_FATAL);
+}
+
+bool up_complete_locked(struct up_qp *qp, struct up_cq *cq, const struct up_wc *wc)
+{
+	bool posted = post(cq, wc);
+
+	if (!posted)
+		completion_lost(qp);
+	return posted;
+}
+
+bool up_complete(struct up_qp *qp, struct up_cq *cq, const struct up_wc *wc)
+{
+	bool posted = post(cq, wc);
+
+	if (!posted) {
+		up_lock_take(&qp->resp_lock);
+		completion_lost(qp);
+		up_lock_drop(&qp->resp_lock);
+	}
+	return posted;
+}
+
+int up_srq_next(struct up_srq *srq, struct up_recv_wr *wr)
+{
+	int got = -EINVAL;
+
+	up_lock_take(&srq->lock);
+	if (!srq->error) {
+		got = srq->hca->ops->srq_take(srq, wr);
+		if (got < 0) {
+			srq->error = true;
+			srq->hca->ops->srq_event(srq, UP_EV_SRQ_ERROR);
+		}
+	}
+	up_lock_drop(&srq->lock);
+	return got;
 }
 
 void up_raise_qp(struct up_qp *qp, enum up_event event)
@@ -85,7 +135,7 @@ void up_responder_park(struct up_exec *x, struct up_qp *resp)
 
 		up_log(LOG_ERR, resp->hca->name,
 		       "queue pair %u fails: no memory for the message under way", resp->qpn);
-		up_complete(recv_cq(resp, r->srq), &wc);
+		up_complete_locked(resp, recv_cq(resp, r->srq), &wc);
 		drop_receive(x, r);
 		r->busy = false;
 		up_qp_fail_locked(resp);
@@ -107,7 +157,7 @@ static void fail_receive(struct up_exec *x, struct up_qp *resp, enum up_wc_statu
 	if (r->rwr) {
 		struct up_wc wc = recv_wc(resp, r->srq, r->rwr, status);
 
-		up_complete(recv_cq(resp, r->srq), &wc);
+		up_complete_locked(resp, recv_cq(resp, r->srq), &wc);
 	}
 	drop_receive(x, r);
 	r->busy = false;
@@ -134,12 +184,8 @@ static enum up_ack nak_request(struct up_exec *x, struct up_qp *resp, enum up_ev
 	return nak;
 }
 
-static enum up_ack bad_srq(struct up_qp *resp, struct up_srq *srq)
+static enum up_ack bad_srq(struct up_qp *resp)
 {
-	if (!srq->error) {
-		srq->error = true;
-		resp->hca->ops->srq_event(srq, UP_EV_SRQ_ERROR);
-	}
 	up_qp_fail_locked(resp);
 	return refuse(resp, UP_NAK_OP);
 }
@@ -172,7 +218,6 @@ static enum up_ack take_receive(struct up_exec *x, struct up_qp *resp, const str
 				bool data)
 {
 	struct up_responder *r = &resp->resp;
-	const struct up_hca_ops *ops = resp->hca->ops;
 	struct up_mr_use use;
 	bool bad;
 	struct up_srq *srq = pick_srq(resp, wr, &bad);
@@ -183,19 +228,15 @@ static enum up_ack take_receive(struct up_exec *x, struct up_qp *resp, const str
 	if (r->rwr) {
 		/* Left by an unreliable message that was cut short: the next one reuses it. */
 	} else if (srq) {
-		if (srq->error)
-			return bad_srq(resp, srq);
-		up_lock_take(&srq->lock);
-		got = ops->srq_take(srq, &x->recv);
-		up_lock_drop(&srq->lock);
+		got = up_srq_next(srq, &x->recv);
 		if (got < 0)
-			return bad_srq(resp, srq);
+			return bad_srq(resp);
 		if (!got)
 			return refuse(resp, UP_ACK_RNR);
 		r->srq = srq;
 		r->rwr = &x->recv;
 	} else {
-		got = ops->rq_take(resp, &x->recv);
+		got = resp->hca->ops->rq_take(resp, &x->recv);
 		if (got < 0)
 			return bad_rq(resp);
 		if (!got)
@@ -371,6 +412,7 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 {
 	struct up_responder *r = &resp->resp;
 	struct up_wc wc;
+	bool told = true;
 
 	if (wr->op == UP_OP_SEND_INV) {
 		struct up_mr_use use = {.pdn = resp->pdn, .qpn = resp->qpn};
@@ -392,10 +434,12 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 		wc.sl = req->attr.av.sl;
 		if (wr->flags & UP_WR_SOLICITED)
 			wc.flags |= UP_WC_SOLICITED_EVENT;
-		up_complete(recv_cq(resp, r->srq), &wc);
+		told = up_complete_locked(resp, recv_cq(resp, r->srq), &wc);
 		drop_receive(x, r);
 	}
 	r->busy = false;
+	if (!told)
+		return refuse(resp, UP_NAK_OP);
 	up_stat_add(&resp->stats.received, 1);
 	count_received(up_op_is_send(wr->op) || up_op_is_write(wr->op) ? resp->hca : req->hca, wr);
 	return UP_ACK_OK;
@@ -410,7 +454,7 @@ bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 	up_lock_take(&qp->resp_lock);
 	if (r->rwr) {
 		wc = recv_wc(qp, r->srq, r->rwr, UP_WC_WR_FLUSH_ERR);
-		up_complete(recv_cq(qp, r->srq), &wc);
+		up_complete_locked(qp, recv_cq(qp, r->srq), &wc);
 	}
 	drop_receive(x, r);
 	if (r->busy) {
@@ -425,7 +469,7 @@ bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 		if (qp->hca->ops->rq_take(qp, &x->recv) <= 0)
 			break;
 		wc = recv_wc(qp, NULL, &x->recv, UP_WC_WR_FLUSH_ERR);
-		up_complete(qp->recv_cq, &wc);
+		up_complete_locked(qp, qp->recv_cq, &wc);
 		--*messages;
 	}
 	if (qp->srq && !qp->last_wqe) {

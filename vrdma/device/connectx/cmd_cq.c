@@ -145,7 +145,7 @@ enum cx_status cx_query_cq(struct cx_cmd *c)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
 	memcpy(cqc, cq->raw_ctx, sizeof(cq->raw_ctx));
 	up_world_stop(c->dev->port->fabric);
-	cx_set(cqc, CX_CQC_STATUS, cq->dead ? CX_CQ_STATUS_OVERFLOW : CX_CQ_STATUS_OK);
+	cx_set(cqc, CX_CQC_STATUS, cq->base.failed ? CX_CQ_STATUS_OVERFLOW : CX_CQ_STATUS_OK);
 	cx_set(cqc, CX_CQC_ST, CX_CQ_ST_ARMED);
 	cx_set(cqc, CX_CQC_PRODUCER_COUNTER, cq->producer & CX_CQ_CI_MASK);
 	cx_set(cqc, CX_CQC_LAST_SOLICIT_INDEX, cq->watch.solicited_producer & CX_CQ_CI_MASK);

@@ -107,7 +107,7 @@ struct cx_cq {
 	struct cx_buf resize_buf; /* the next ring, between the resize command and its completion */
 	uint8_t log_size;
 	uint8_t cqe_shift; /* 6 or 7 */
-	bool overrun_ignore, collapsed, dead;
+	bool overrun_ignore, collapsed;
 	uint64_t dbr_gpa;
 	uint32_t *dbr;	   /* host address of the doorbell record, refreshed with the memory map */
 	uint32_t producer; /* 24 bits are visible */

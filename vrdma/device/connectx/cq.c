@@ -70,7 +70,7 @@ static void publish(struct cx_cq *cq, struct cx_cqe64 *slot, struct cx_cqe64 *cq
 
 static void fail(struct cx_cq *cq, enum cx_cq_error why)
 {
-	cq->dead = true;
+	cq->base.failed = true;
 	cx_cq_error_event(cq->dev, cq->base.cqn, (uint8_t)why);
 }
 
@@ -79,7 +79,7 @@ static struct cx_cqe64 *claim(struct cx_cq *cq)
 {
 	struct cx_cqe64 *slot;
 
-	if (cq->dead)
+	if (cq->base.failed)
 		return NULL;
 	if (!cq->dbr || !(slot = cqe_at(cq))) {
 		fail(cq, CX_CQ_ERROR_ACCESS);
@@ -202,15 +202,10 @@ void cx_cq_post(struct up_cq *base, const struct up_wc *wc)
 {
 	struct cx_cq *cq = cx_cq(base);
 	struct cx_cqe64 cqe = {0};
-	bool was_dead = cq->dead;
 	struct cx_cqe64 *slot = claim(cq);
 
-	if (!slot) {
-		/* Whoever completes to a queue that fails is in trouble with it. */
-		if (!was_dead)
-			cx_qp_event((struct up_qp *)wc->qp, UP_EV_QP_FATAL);
+	if (!slot)
 		return;
-	}
 	fill(cq, &cqe, wc);
 	publish(cq, slot, &cqe);
 	cx_cq_watch_add(cq, wc->status != UP_WC_SUCCESS || (wc->flags & UP_WC_SOLICITED_EVENT));
@@ -230,7 +225,7 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 	struct cx_cqe64 cqe = {.op_own = CX_CQE_RESIZE_CQ << CX_CQE_OPCODE_SHIFT};
 	struct cx_cqe64 *slot;
 
-	if (cq->dead || !cq->dbr || !(slot = cqe_at(cq)))
+	if (cq->base.failed || !cq->dbr || !(slot = cqe_at(cq)))
 		return -EFAULT;
 	/* The driver copies what it has not read, one index on: this entry takes one as well. */
 	cq->consumer = cq->producer - cx_cq_unread(cq);
