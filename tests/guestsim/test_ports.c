@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { VMS = 16, QUIET_MS = 20 };
 
@@ -378,6 +380,61 @@ static void test_unmapped_doorbells(void **state)
 	tl_side_close(&p.b);
 }
 
+/* All of BAR 0's file, as a client keeps it that does not let go when it hangs up. */
+static uint8_t *map_bar(struct gs_vm *vm)
+{
+	struct gs_vfio_region bar;
+	uint8_t *at;
+
+	assert_int_equal(gs_vfio_region_info(&vm->vfio, 0, &bar), 0);
+	at = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, bar.fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	close(bar.fd);
+	return at;
+}
+
+/* Neither what the last VM stored there nor its mapping of them reaches the next one. */
+static void test_doorbell_pages_are_no_others(void **state)
+{
+	enum { UNUSED = 5000, OFF = 0x900 };
+	struct gs_vm *vm;
+	uint8_t *spy;
+
+	start(&(struct gs_daemon_opts){.ports = 1});
+	vm = gs_vm_open_port(&tl_daemon, 0);
+	spy = map_bar(vm);
+	gs_uar_store64(vm, vm->uar, OFF, 0x5ec4e7);
+	gs_uar_store64(vm, UNUSED, OFF, 0x5ec4e7);
+	gs_vm_close(vm);
+
+	vm = gs_vm_open_port(&tl_daemon, 0);
+	for (unsigned page = 16; page < vm->bar_size / 4096; page++)
+		tl_check_same(vm->uar_mem + page * 4096ul + OFF, 8, 0);
+	gs_uar_store64(vm, UNUSED, OFF + 8, 0x5ec4e7);
+	assert_int_not_equal(*(uint64_t *)(void *)(spy + UNUSED * 4096 + OFF), 0);
+	tl_check_same(spy + UNUSED * 4096 + OFF + 8, 8, 0);
+	munmap(spy, vm->bar_size);
+	gs_vm_close(vm);
+}
+
+/* The same among processes of one VM: a page is empty when it is handed out again. */
+static void test_doorbell_page_is_clean(void **state)
+{
+	enum { OFF = 0xb00 };
+	struct gs_vm *vm;
+	uint32_t page, next;
+
+	start(&(struct gs_daemon_opts){.ports = 1});
+	vm = gs_vm_open_port(&tl_daemon, 0);
+	page = gs_cmd_alloc(vm, CX_CMD_ALLOC_UAR);
+	gs_uar_store64(vm, page, OFF, 0x5ec4e7);
+	assert_int_equal(gs_cmd_object(vm, CX_CMD_DEALLOC_UAR, 0, page), 0);
+	while ((next = gs_cmd_alloc(vm, CX_CMD_ALLOC_UAR)) != page)
+		assert_int_equal(gs_cmd_object(vm, CX_CMD_DEALLOC_UAR, 0, next), 0);
+	tl_check_same(vm->uar_mem + page * 4096, 4096, 0);
+	gs_vm_close(vm);
+}
+
 /* Several processes: UAR pages, protection domains and queues of their own. */
 static void test_processes(void **state)
 {
@@ -433,6 +490,8 @@ int main(void)
 		PORT_TEST(test_second_client),
 		PORT_TEST(test_trapped_doorbells),
 		PORT_TEST(test_unmapped_doorbells),
+		PORT_TEST(test_doorbell_pages_are_no_others),
+		PORT_TEST(test_doorbell_page_is_clean),
 		PORT_TEST(test_processes),
 	};
 

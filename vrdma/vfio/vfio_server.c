@@ -389,6 +389,11 @@ void up_vfio_server_destroy(struct up_vfio_server *srv)
 	free_server(srv);
 }
 
+void up_vfio_server_set_mmap_fd(struct up_vfio_server *srv, unsigned region, int fd)
+{
+	srv->regions[region].cfg.mmap_fd = fd;
+}
+
 int up_vfio_server_fd(const struct up_vfio_server *srv)
 {
 	return srv->epoll_fd;

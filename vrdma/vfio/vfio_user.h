@@ -135,8 +135,9 @@ struct up_vfio_region {
 
 	/*
 	 * Only with UP_VFIO_REGION_MMAP: the file to share, whose byte mmap_offset is byte 0 of the
-	 * region. Borrowed: the caller keeps it open until up_vfio_server_destroy(). The client
-	 * gets the whole file, so it must hold nothing else. With nr_areas 0 all of the region may
+	 * region. Borrowed: the caller keeps it open until up_vfio_server_destroy(), or until it
+	 * gave another by up_vfio_server_set_mmap_fd(). The client gets the whole file, and may
+	 * keep it when it leaves, so it must hold nothing else. With nr_areas 0 all of the region may
 	 * be mapped, otherwise only the areas, and the rest traps.
 	 */
 	int mmap_fd;
@@ -193,6 +194,9 @@ int up_vfio_server_create(const char *path, const struct up_vfio_config *cfg,
  * if it is still ours, and free the server. NULL is allowed. Not from inside an operation.
  */
 void up_vfio_server_destroy(struct up_vfio_server *srv);
+
+/* Another file behind a region, for the next client: in disconnected(). */
+void up_vfio_server_set_mmap_fd(struct up_vfio_server *srv, unsigned region, int fd);
 
 /* The descriptor to poll for input. Owned by the server. */
 int up_vfio_server_fd(const struct up_vfio_server *srv);

@@ -70,6 +70,7 @@ enum cx_status cx_alloc_uar(struct cx_cmd *c)
 
 		if (dev->uars[page].allocated)
 			continue;
+		cx_uar_clean(dev, page);
 		dev->uars[page].allocated = true;
 		dev->uar_next = page - CX_UAR_FIRST + 1;
 		cx_set(c->out, CX_OUT_OBJECT, page);

@@ -335,6 +335,13 @@ void cx_mkey_write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from
 int cx_uar_init(struct cx_device *dev);
 void cx_uar_fini(struct cx_device *dev);
 /*
+ * The pages are memory that can be read, unlike a card's. What a process stored there is gone when
+ * its page is given to another; and each client gets a file of its own, as the last one may have
+ * kept what it mapped. No QP uses the page, or any page.
+ */
+void cx_uar_clean(struct cx_device *dev, uint32_t page);
+void cx_uar_renew(struct cx_device *dev);
+/*
  * A QP (dev, uar_page and base are set) came or went: its UAR page is watched for doorbells and
  * its record swept. World stopped. 0, or -ENOMEM when it came.
  */

@@ -140,6 +140,7 @@ static void disconnected(void *arg)
 	struct cx_device *dev = arg;
 
 	up_port_detach(dev->port);
+	cx_uar_renew(dev);
 	malloc_trim(0);
 }
 

@@ -48,36 +48,50 @@ static int create_file(void)
 	return fd;
 }
 
+/* The file and our mapping of it; both stay as they are on failure. */
+static int open_pages(struct cx_device *dev)
+{
+	int fd = create_file();
+	void *mem;
+
+	if (fd < 0)
+		return fd;
+	mem = mmap(NULL, CX_BAR0_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (mem == MAP_FAILED) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	dev->uar_fd = fd;
+	dev->uar_mem = mem;
+	return 0;
+}
+
+static void close_pages(uint8_t *mem, int fd)
+{
+	munmap(mem, CX_BAR0_SIZE);
+	close(fd);
+}
+
 int cx_uar_init(struct cx_device *dev)
 {
-	void *mem;
-	int err;
+	int err = open_pages(dev);
 
-	dev->uar_fd = create_file();
-	if (dev->uar_fd < 0) {
-		err = dev->uar_fd;
+	if (err)
 		goto log;
-	}
-	mem = mmap(NULL, CX_BAR0_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, dev->uar_fd, 0);
-	if (mem == MAP_FAILED) {
-		err = -errno;
-		goto close_file;
-	}
-	dev->uar_mem = mem;
 	dev->uars = calloc(CX_UAR_PAGES, sizeof(*dev->uars));
 	dev->uar_watch = calloc(CX_UAR_PAGES, sizeof(*dev->uar_watch));
 	if (!dev->uars || !dev->uar_watch) {
 		err = -ENOMEM;
-		goto unmap;
+		goto close_pages;
 	}
 	return 0;
 
-unmap:
+close_pages:
 	free(dev->uar_watch);
 	free(dev->uars);
-	munmap(dev->uar_mem, CX_BAR0_SIZE);
-close_file:
-	close(dev->uar_fd);
+	close_pages(dev->uar_mem, dev->uar_fd);
 	dev->uar_fd = -1;
 log:
 	up_log(LOG_ERR, dev->hca.name, "doorbell pages: %s", strerror(-err));
@@ -89,8 +103,34 @@ void cx_uar_fini(struct cx_device *dev)
 	free(dev->sweep_qps);
 	free(dev->uar_watch);
 	free(dev->uars);
-	munmap(dev->uar_mem, CX_BAR0_SIZE);
-	close(dev->uar_fd);
+	close_pages(dev->uar_mem, dev->uar_fd);
+}
+
+/* Gives back the memory behind the pages as well. */
+static void wipe(uint8_t *at, size_t bytes)
+{
+	if (madvise(at, bytes, MADV_REMOVE))
+		memset(at, 0, bytes);
+}
+
+void cx_uar_clean(struct cx_device *dev, uint32_t page)
+{
+	wipe(dev->uar_mem + (size_t)page * CX_UAR_PAGE_SIZE, CX_UAR_PAGE_SIZE);
+}
+
+void cx_uar_renew(struct cx_device *dev)
+{
+	uint8_t *mem = dev->uar_mem;
+	int fd = dev->uar_fd;
+
+	if (open_pages(dev)) {
+		up_log(LOG_ERR, dev->hca.name,
+		       "no new doorbell pages: the next client shares them with the last one");
+		wipe(mem, CX_BAR0_SIZE);
+		return;
+	}
+	up_vfio_server_set_mmap_fd(dev->server, UP_VFIO_REGION_BAR0, dev->uar_fd);
+	close_pages(mem, fd);
 }
 
 static uint8_t *doorbells(const struct cx_device *dev, uint32_t page)
