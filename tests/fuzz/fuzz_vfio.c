@@ -90,16 +90,21 @@ static void touch_map(const struct map *m)
 
 static void dev_dma_unmap(void *dev, uint64_t iova, uint64_t size)
 {
-	unsigned i;
+	unsigned i, kept = 0;
 
 	(void)dev;
 	for (i = 0; i < device.nr_maps; i++) {
-		if (device.map[i].iova == iova && device.map[i].size == size)
-			break;
+		const struct map *m = &device.map[i];
+
+		if (m->iova < iova || m->iova - iova >= size) {
+			device.map[kept++] = *m;
+			continue;
+		}
+		CHECK(m->size <= size - (m->iova - iova));
+		touch_map(m);
 	}
-	CHECK(i < device.nr_maps);
-	touch_map(&device.map[i]);
-	device.map[i] = device.map[--device.nr_maps];
+	CHECK(kept < device.nr_maps);
+	device.nr_maps = kept;
 }
 
 static void check_access(unsigned region, uint64_t off, size_t len)

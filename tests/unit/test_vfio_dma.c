@@ -123,9 +123,12 @@ static void unmap_all(void **state)
 	dma_unmap(&rig, 0, 0x1000, VU_UNMAP_ALL);
 	expect_error(&rig, EINVAL);
 	assert_int_equal(rig.dev.nr_maps, 10);
+	assert_int_equal(rig.dev.unmaps, 0);
 	dma_unmap(&rig, 0, 0, VU_UNMAP_ALL);
 	expect_ok(&rig, VU_DMA_UNMAP, 24);
 	assert_int_equal(rig.dev.nr_maps, 0);
+	/* The device is told once, however many there were. */
+	assert_int_equal(rig.dev.unmaps, 1);
 	rig_destroy(&rig);
 }
 

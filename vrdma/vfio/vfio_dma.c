@@ -204,18 +204,17 @@ int up_vu_handle_dma_map(struct up_vfio_server *srv, struct vu_message *msg, str
 	return 0;
 }
 
-/* Withdraw ranges [first, last). */
+/* Withdraw ranges [first, last), at least one. */
 static void unmap_ranges(struct up_vfio_server *srv, uint32_t first, uint32_t last)
 {
 	struct vu_ranges *ranges = &srv->ranges;
+	const struct vu_range *end = &ranges->range[last - 1];
+	uint64_t start = ranges->range[first].iova;
 	uint32_t i;
 
-	for (i = first; i < last; i++) {
-		struct vu_range *r = &ranges->range[i];
-
-		srv->ops->dma_unmap(srv->dev, r->iova, r->size);
-		unmap_file(r);
-	}
+	srv->ops->dma_unmap(srv->dev, start, end->iova + end->size - start);
+	for (i = first; i < last; i++)
+		unmap_file(&ranges->range[i]);
 	memmove(&ranges->range[first], &ranges->range[last],
 		(ranges->count - last) * sizeof(*ranges->range));
 	ranges->count -= last - first;

@@ -79,15 +79,17 @@ struct up_vfio_dev_ops {
 	 * other range; iova + size does not overflow. `hva` is the server's mapping of it: for
 	 * reading, and for writing too where prot has UP_VFIO_DMA_WRITE (a store elsewhere
 	 * faults). hva is NULL for a range that came without a descriptor (a ROM, another
-	 * device's BAR): the device cannot reach it. The mapping lives until dma_unmap() for the
-	 * same range returns. Returns 0, or a negative errno that refuses the range; the server
-	 * then drops it and dma_unmap() is not called.
+	 * device's BAR): the device cannot reach it. The mapping lives until a dma_unmap() that
+	 * covers the range returns. Returns 0, or a negative errno that refuses the range; the
+	 * server then drops it and dma_unmap() is not called.
 	 */
 	int (*dma_map)(void *dev, uint64_t iova, uint64_t size, void *hva, uint32_t prot);
 
 	/*
-	 * The range, always exactly one that dma_map() accepted, goes away. Must return only once
-	 * no thread can touch it: the server unmaps the memory right after.
+	 * The ranges that dma_map() accepted inside [iova, iova + size) go away, at least one, and
+	 * none lies there only in part. All that a client unmaps at once comes in one call: a
+	 * device may have much to look up anew after each. Must return only once no thread can
+	 * touch them: the server unmaps the memory right after.
 	 */
 	void (*dma_unmap)(void *dev, uint64_t iova, uint64_t size);
 
@@ -137,8 +139,8 @@ struct up_vfio_region {
 	 * Only with UP_VFIO_REGION_MMAP: the file to share, whose byte mmap_offset is byte 0 of the
 	 * region. Borrowed: the caller keeps it open until up_vfio_server_destroy(), or until it
 	 * gave another by up_vfio_server_set_mmap_fd(). The client gets the whole file, and may
-	 * keep it when it leaves, so it must hold nothing else. With nr_areas 0 all of the region may
-	 * be mapped, otherwise only the areas, and the rest traps.
+	 * keep it when it leaves, so it must hold nothing else. With nr_areas 0 all of the region
+	 * may be mapped, otherwise only the areas, and the rest traps.
 	 */
 	int mmap_fd;
 	uint64_t mmap_offset;
