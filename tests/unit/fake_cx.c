@@ -6,7 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MAX_OBJECTS 1024
+#define MAX_OBJECTS 4096
 
 struct fake_cx fake;
 

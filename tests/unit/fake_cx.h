@@ -13,7 +13,7 @@
 #include "device/connectx/connectx.h"
 #include "device/connectx/rings.h"
 
-#define FAKE_RAM (8u << 20)
+#define FAKE_RAM (16u << 20)
 #define FAKE_GPA UINT64_C(0x40000000)
 #define FAKE_PD 7
 #define FAKE_VECTORS 2

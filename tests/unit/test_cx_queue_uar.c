@@ -134,6 +134,40 @@ static void page_is_watched_while_it_has_users(void **state)
 	assert_int_equal(poll_at(now), 0);
 }
 
+/* A guest can have thousands: they are gone through in pieces, and without a pause in between. */
+static void many_pages_take_several_rounds(void **state)
+{
+	enum { PAGES = 1200 };
+	struct cx_qp *qps[PAGES];
+	unsigned found = 0, rounds = 0;
+	uint64_t due;
+
+	for (unsigned i = 0; i < PAGES; i++)
+		qps[i] = used_qp(CX_UAR_FIRST + i);
+	for (unsigned i = 0; i < PAGES; i++)
+		ring(qps[i], i % 4, 1);
+	do {
+		unsigned n;
+
+		due = UINT64_MAX;
+		n = cx_poll(&fake.dev.hca, now, &due);
+		assert_true(n && n <= 512);
+		found += n;
+		rounds++;
+	} while (due <= now);
+	assert_int_equal(found, PAGES);
+	assert_int_equal(rounds, 3);
+	/* Pages that go meanwhile are no obstacle. */
+	poll_at(now);
+	for (unsigned i = 0; i < PAGES - 1; i++)
+		cx_uar_use(qps[i], false);
+	ring(qps[PAGES - 1], 0, 2);
+	assert_int_equal(poll_at(now), 1);
+	due = UINT64_MAX;
+	assert_int_equal(cx_poll(&fake.dev.hca, now, &due), 0);
+	assert_true(due > now);
+}
+
 static void pages_outside_of_the_area_are_refused(void **state)
 {
 	struct cx_qp *qp = fake_qp(UP_QP_RC, 4, false);
@@ -295,6 +329,7 @@ int main(void)
 		TEST(hint_for_no_queue_is_harmless),
 		TEST(old_words_are_no_hints),
 		TEST(page_is_watched_while_it_has_users),
+		TEST(many_pages_take_several_rounds),
 		TEST(pages_outside_of_the_area_are_refused),
 		TEST(queue_without_sends_has_no_doorbell),
 		TEST(lost_hint_is_found_by_the_sweep),

@@ -186,6 +186,7 @@ struct cx_device {
 	struct cx_uar *uars; /* CX_UAR_PAGES of them */
 	uint16_t *uar_watch; /* indexes of pages with users, packed; under stopped world */
 	uint32_t uar_watch_count;
+	uint32_t uar_scan; /* where of uar_watch[] the next round begins; at the end: at 0 */
 	uint32_t uar_next; /* where ALLOC_UAR looks first */
 	struct up_table pds, xrcds, cqs, counters;
 	struct cx_eq *eqs[CX_MAX_EQ];

@@ -25,6 +25,8 @@
 #define SWEEP_MIN_BUSY 1u
 #define SWEEP_MIN_IDLE 4u
 #define SWEEP_MAX 64u
+/* Pages looked at in a round: a guest can use 8,000 of them, of four words each. */
+#define PAGES_MAX 512u
 
 static_assert(UP_ARRAY_SIZE(((struct cx_uar *)0)->seen) == CX_UAR_BF_COUNT, "doorbells of a page");
 
@@ -215,26 +217,38 @@ static void take_hint(struct cx_device *dev, uint64_t word)
 		dev->hca.net->kick(qp);
 }
 
-static unsigned scan_hints(struct cx_device *dev)
+static unsigned scan_page(struct cx_device *dev, uint32_t page)
 {
+	const uint8_t *at = doorbells(dev, page);
+	uint64_t *seen = dev->uars[page].seen;
 	unsigned found = 0;
 
-	for (uint32_t i = 0; i < dev->uar_watch_count; i++) {
-		uint32_t page = dev->uar_watch[i];
-		const uint8_t *at = doorbells(dev, page);
-		uint64_t *seen = dev->uars[page].seen;
+	for (uint32_t k = 0; k < CX_UAR_BF_COUNT; k++, at += CX_UAR_BF_STRIDE) {
+		/* Acquire: the record was stored before the word (post_send_db()). */
+		uint64_t word = up_fetch_u64(at);
 
-		for (uint32_t k = 0; k < CX_UAR_BF_COUNT; k++, at += CX_UAR_BF_STRIDE) {
-			/* Acquire: the record was stored before the word (post_send_db()). */
-			uint64_t word = up_fetch_u64(at);
-
-			if (__builtin_expect(word == seen[k], 1))
-				continue;
-			seen[k] = word;
-			take_hint(dev, word);
-			found++;
-		}
+		if (__builtin_expect(word == seen[k], 1))
+			continue;
+		seen[k] = word;
+		take_hint(dev, word);
+		found++;
 	}
+	return found;
+}
+
+/* All pages, in several rounds where they are many, between which the worker does not sleep. */
+static unsigned scan_hints(struct cx_device *dev, uint64_t now, uint64_t *due)
+{
+	uint32_t from = dev->uar_scan < dev->uar_watch_count ? dev->uar_scan : 0;
+	uint32_t left = dev->uar_watch_count - from;
+	uint32_t to = from + (left < PAGES_MAX ? left : PAGES_MAX);
+	unsigned found = 0;
+
+	for (uint32_t i = from; i < to; i++)
+		found += scan_page(dev, dev->uar_watch[i]);
+	dev->uar_scan = to;
+	if (to < dev->uar_watch_count)
+		*due = now;
 	return found;
 }
 
@@ -277,7 +291,7 @@ static unsigned sweep(struct cx_device *dev, uint64_t elapsed, bool busy)
 unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due)
 {
 	struct cx_device *dev = cx_dev(hca);
-	unsigned found = scan_hints(dev);
+	unsigned found = scan_hints(dev, now, due);
 
 	found += sweep(dev, now - dev->last_poll, found);
 	dev->last_poll = now;
