@@ -140,7 +140,8 @@ static enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr
 
 	if (qp->wait != why) {
 		qp->wait = why;
-		*left = tries;
+		/* The peer has answered that it is not ready: the next try is a retry. */
+		*left = rnr && tries != 7 ? (uint8_t)(tries - 1) : tries;
 		/* The turn may have begun long ago: no timer may end too soon for that. */
 		x->now = qp->hca->net->clock();
 		qp->wait_since = x->now;
