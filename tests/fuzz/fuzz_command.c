@@ -79,7 +79,7 @@ static void make_objects(void)
 		qpn[i] = fuzz_vm_qp(&vm, i, &qp);
 	}
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(qpn); i++)
-		fuzz_vm_connect(&vm, qpn[i], vm.port->lid, qpn[i ^ 1]);
+		fuzz_vm_connect(&vm, qpn[i], vm.port->lid, qpn[i ^ 1], FUZZ_RIGHTS);
 }
 
 static void command(struct fuzz_input *in)

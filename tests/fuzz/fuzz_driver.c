@@ -176,7 +176,8 @@ static void modify(struct fuzz_vm *vm, uint16_t opcode, uint32_t qpn, const uint
 	must(vm, opcode, in, sizeof(in));
 }
 
-void fuzz_vm_connect(struct fuzz_vm *vm, uint32_t qpn, uint16_t lid, uint32_t remote_qpn)
+void fuzz_vm_connect(struct fuzz_vm *vm, uint32_t qpn, uint16_t lid, uint32_t remote_qpn,
+		     uint8_t rights)
 {
 	uint8_t qpc[CX_QPC_BYTES] = {0}, *path = qpc + CX_QPC_PRIMARY_PATH_AT;
 
@@ -187,9 +188,9 @@ void fuzz_vm_connect(struct fuzz_vm *vm, uint32_t qpn, uint16_t lid, uint32_t re
 	cx_set(qpc, CX_QPC_RNR_RETRY, 1);
 	cx_set(qpc, CX_QPC_LOG_SRA_MAX, 4);
 	cx_set(qpc, CX_QPC_LOG_RRA_MAX, 4);
-	cx_set(qpc, CX_QPC_RRE, 1);
-	cx_set(qpc, CX_QPC_RWE, 1);
-	cx_set(qpc, CX_QPC_RAE, 1);
+	cx_set(qpc, CX_QPC_RRE, !!(rights & CX_MKEY_RR));
+	cx_set(qpc, CX_QPC_RWE, !!(rights & CX_MKEY_RW));
+	cx_set(qpc, CX_QPC_RAE, !!(rights & CX_MKEY_A));
 	cx_set(qpc, CX_QPC_MIN_RNR_NAK, 1);
 	cx_set(qpc, CX_QPC_Q_KEY, FUZZ_QKEY);
 	cx_set(path, CX_ADS_RLID, lid);

@@ -132,8 +132,10 @@ struct fuzz_qp {
 	uint32_t srqn, xrcd; /* 0: none */
 };
 uint32_t fuzz_vm_qp(struct fuzz_vm *vm, unsigned i, const struct fuzz_qp *qp);
-/* To ready-to-send, towards `remote_qpn` at `lid`. */
-void fuzz_vm_connect(struct fuzz_vm *vm, uint32_t qpn, uint16_t lid, uint32_t remote_qpn);
+#define FUZZ_RIGHTS (CX_MKEY_RR | CX_MKEY_RW | CX_MKEY_A)
+/* To ready-to-send, towards `remote_qpn` at `lid`, which may do what `rights` has. */
+void fuzz_vm_connect(struct fuzz_vm *vm, uint32_t qpn, uint16_t lid, uint32_t remote_qpn,
+		     uint8_t rights);
 /* The QP joins a multicast group. */
 void fuzz_vm_join(struct fuzz_vm *vm, uint32_t qpn, const uint8_t gid[16]);
 

@@ -25,6 +25,11 @@ static enum qp_name qp_of(enum vm_name who, const struct up_qp *qp)
 	return i;
 }
 
+uint8_t watch_rights(enum vm_name who, enum qp_name qp)
+{
+	return who == VICTIM && (qp == QP_UC || qp == QP_RC_SRQ) ? CX_MKEY_RR : FUZZ_RIGHTS;
+}
+
 static enum queue_name queue_of(enum qp_name qp)
 {
 	static const enum queue_name queues[NR_QPS] = {
@@ -193,6 +198,7 @@ static void check_request(enum vm_name who, enum qp_name qp)
 	static const uint8_t rights[] = {CX_MKEY_RW, CX_MKEY_RR, CX_MKEY_A};
 	const struct watch_request *r = &watch->request[who][qp];
 	enum vm_name to = who == ATTACKER ? VICTIM : ATTACKER;
+	uint8_t right;
 	uint64_t crossing;
 	struct wire w;
 	bool known;
@@ -204,16 +210,16 @@ static void check_request(enum vm_name who, enum qp_name qp)
 	CHECK(w.length <= (qp == QP_UD ? UP_MTU_BYTES : UP_MAX_MSG_BYTES));
 	crossing = w.is_atomic ? 8 : w.length;
 	known = check_pieces(who, &w, w.is_read || w.is_atomic ? CX_MKEY_LW : CX_MKEY_LR, crossing);
-	if (!w.one_sided || !crossing || qp == QP_UC)
+	if (!w.one_sided || qp == QP_UC)
+		return;
+	right = rights[w.is_atomic ? 2 : w.is_read ? 1 : 0];
+	CHECK(watch_rights(to, qp == QP_XRC ? QP_XRC_TARGET : qp) & right);
+	if (!crossing)
 		return;
 	CHECK(!w.is_atomic || w.raddr % 8 == 0);
 	if (is_unknown(to, w.rkey))
 		return;
-	CHECK(model_allows(&watch->vms[to], w.rkey,
-			   rights[w.is_atomic ? 2
-				  : w.is_read ? 1
-					      : 0],
-			   w.raddr, crossing));
+	CHECK(model_allows(&watch->vms[to], w.rkey, right, w.raddr, crossing));
 	if (known && r->epoch == watch->epoch)
 		check_data(who, &w, &watch->vms[to]);
 }
@@ -255,6 +261,7 @@ static void check_receive(enum vm_name who, const struct up_wc *wc)
 	struct wire w;
 
 	CHECK(q < NR_QUEUES);
+	CHECK(!success || uses_memory || watch_rights(who, qp_of(who, wc->qp)) & CX_MKEY_RW);
 	if (success && uses_memory) {
 		wire_decode_list(&w, watch->receive[who][q].bytes, watch->receive[who][q].len);
 		if (check_pieces(who, &w, CX_MKEY_LW, wc->byte_len) && who == VICTIM)

@@ -21,6 +21,9 @@ enum qp_name {
 	NR_QPS
 };
 
+/* What a QP takes from its peer, CX_MKEY_RR ...: two of the victim's do not take everything. */
+uint8_t watch_rights(enum vm_name who, enum qp_name qp);
+
 enum queue_name { QUEUE_RC, QUEUE_UC, QUEUE_UD, QUEUE_SRQ, QUEUE_XRC, NR_QUEUES };
 
 #define WATCH_RECEIVES (1u << FUZZ_LOG_RQ)

@@ -7,6 +7,7 @@
  * What must hold, whatever the input:
  *  - the stranger's memory stays as it is, to the byte;
  *  - nobody's memory changes where no key or receive of fuzz_model.h lets it;
+ *  - no request does what the queue pair at the other end does not take;
  *  - a request completes with success only if its copy, taken when the device took it, decodes (by
  *    the decoder here) to what the keys allow, and then the data is the same at both ends;
  *  - a receive completes with success only if it holds the message, and stays as it is behind it.
@@ -356,7 +357,7 @@ static void connect_to(enum vm_name who, enum vm_name peer)
 		enum vm_name to = i == QP_STRANGER && who == ATTACKER ? STRANGER : peer;
 
 		fuzz_vm_connect(&vms[who].vm, watch.qpn[who][i], vms[to].vm.port->lid,
-				watch.qpn[to][other]);
+				watch.qpn[to][other], watch_rights(who, i));
 	}
 }
 
