@@ -34,14 +34,56 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void largest_range_comes_first(void **state)
+static void largest_range_is_at_hand(void **state)
 {
 	struct up_mem *m = *state;
 
 	assert_int_equal(m->count, 3);
-	assert_ptr_equal(m->ranges[0].hva, high);
-	assert_ptr_equal(m->ranges[1].hva, low);
-	assert_ptr_equal(m->ranges[2].hva, rom);
+	assert_ptr_equal(m->largest.hva, high);
+	up_mem_remove(m, 0x100000000, sizeof(high));
+	assert_ptr_equal(m->largest.hva, low);
+	up_mem_remove(m, 0, TOP);
+	assert_int_equal(m->largest.size, 0);
+	assert_null(up_mem_at(m, 0, 1, false));
+}
+
+/* Many of different sizes, that came in any order, against a look at each of them. */
+static void finds_each_of_many(void **state)
+{
+	enum { RANGES = 300, SPACE = 4096 };
+	static uint8_t host[SPACE];
+	uint8_t owner[SPACE] = {0};
+	struct up_mem m;
+	uint64_t seed = 7;
+
+	up_mem_init(&m);
+	for (unsigned added = 0, tries = 0; added < RANGES && tries < 100000; tries++) {
+		uint64_t at = unit_random(&seed) % SPACE, size = unit_random(&seed) % 20;
+		bool writable = unit_random(&seed) % 2;
+
+		if (at + size > SPACE || up_mem_add(&m, at, size, host + at, writable))
+			continue;
+		memset(owner + at, writable ? 2 : 1, size);
+		added++;
+	}
+	assert_true(m.count > RANGES / 2);
+	for (unsigned round = 0; round < 2; round++) {
+		for (uint64_t at = 0; at < SPACE + 50; at++) {
+			uint8_t is = at < SPACE ? owner[at] : 0;
+
+			assert_ptr_equal(up_mem_at(&m, at, 1, false), is ? host + at : NULL);
+			assert_ptr_equal(up_mem_at(&m, at, 1, true), is == 2 ? host + at : NULL);
+		}
+		/* The same with some gone; one that is cut stays. */
+		for (uint64_t at = 1000; at < 3000; at++) {
+			const struct up_mem_range *r = up_mem_find(&m, at);
+
+			if (r && r->gpa >= 1000 && r->gpa + r->size <= 3000)
+				owner[at] = 0;
+		}
+		up_mem_remove(&m, 1000, 2000);
+	}
+	up_mem_fini(&m);
 }
 
 static void refuses_overlaps(void **state)
@@ -160,7 +202,8 @@ static void tells_that_memory_was_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(largest_range_comes_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(largest_range_is_at_hand, setup, teardown),
+		cmocka_unit_test(finds_each_of_many),
 		cmocka_unit_test_setup_teardown(refuses_overlaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_empty_and_wrapping_ranges, setup, teardown),
 		cmocka_unit_test_setup_teardown(finds_what_lies_in_one_range, setup, teardown),

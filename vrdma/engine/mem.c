@@ -25,6 +25,14 @@ static bool overlap(const struct up_mem_range *r, uint64_t gpa, uint64_t size)
 	return gpa >= r->gpa ? gpa - r->gpa < r->size : r->gpa - gpa < size;
 }
 
+static void note_largest(struct up_mem *m)
+{
+	m->largest = (struct up_mem_range){0};
+	for (unsigned i = 0; i < m->count; i++)
+		if (m->ranges[i].size > m->largest.size)
+			m->largest = m->ranges[i];
+}
+
 int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable)
 {
 	struct up_mem_range *ranges;
@@ -39,9 +47,10 @@ int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool wr
 	if (!ranges)
 		return -ENOMEM;
 	m->ranges = ranges;
-	for (at = m->count++; at && ranges[at - 1].size < size; at--)
+	for (at = m->count++; at && ranges[at - 1].gpa > gpa; at--)
 		ranges[at] = ranges[at - 1];
 	ranges[at] = (struct up_mem_range){gpa, size, hva, writable};
+	note_largest(m);
 	return 0;
 }
 
@@ -53,6 +62,24 @@ void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
 		if (!up_range_inside(m->ranges[i].gpa, m->ranges[i].size, gpa, size))
 			m->ranges[kept++] = m->ranges[i];
 	m->count = kept;
+	note_largest(m);
+}
+
+const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)
+{
+	unsigned low = 0, high = m->count;
+
+	/* The last one that begins at or below gpa is at low - 1 in the end. */
+	while (low < high) {
+		unsigned mid = low + (high - low) / 2;
+
+		if (m->ranges[mid].gpa <= gpa)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low && gpa - m->ranges[low - 1].gpa < m->ranges[low - 1].size ? &m->ranges[low - 1]
+									     : NULL;
 }
 
 /* Host address of gpa, and in *len how much of it lies in the same range. */

@@ -21,8 +21,9 @@ struct up_mem_range {
 };
 
 struct up_mem {
-	struct up_mem_range *ranges; /* the largest first: it is nearly always the one meant */
+	struct up_mem_range *ranges; /* by address */
 	unsigned count;
+	struct up_mem_range largest; /* of them: it is nearly always the one meant */
 	/*
 	 * Set (from a signal handler, on any thread) when the memory behind a range vanished and
 	 * zeroes took its place: nothing read since then may be believed.
@@ -39,22 +40,24 @@ int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool wr
 /* Forgets every range inside [gpa, gpa + size). */
 void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size);
 
+/* The range that gpa lies in, or NULL. */
+const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa);
+
 /*
  * Host address of gpa, and in *room how many bytes lie in the same range from there on; NULL when
  * there is no memory (or it may not be written).
  */
 static inline uint8_t *up_mem_run(const struct up_mem *m, uint64_t gpa, bool write, uint64_t *room)
 {
-	for (unsigned i = 0; i < m->count; i++) {
-		const struct up_mem_range *r = &m->ranges[i];
-		uint64_t off = gpa - r->gpa;
+	const struct up_mem_range *r = &m->largest;
 
-		if (off < r->size) {
-			*room = r->size - off;
-			return write && !r->writable ? NULL : r->hva + off;
-		}
+	if (__builtin_expect(gpa - r->gpa >= r->size, 0)) {
+		r = up_mem_find(m, gpa);
+		if (!r)
+			return NULL;
 	}
-	return NULL;
+	*room = r->size - (gpa - r->gpa);
+	return write && !r->writable ? NULL : r->hva + (gpa - r->gpa);
 }
 
 /* Host address of [gpa, gpa + len), or NULL unless it lies in one range (and may be written). */
