@@ -336,10 +336,11 @@ static void read_root(struct reader *r, const config_setting_t *root)
 static void report_syntax(struct reader *r, const config_t *cfg, const char *path)
 {
 	const char *file = config_error_file(cfg);
+	int error = errno ? errno : EISDIR; /* libconfig sets none for a directory */
 	char line[768];
 
 	if (config_error_type(cfg) == CONFIG_ERR_FILE_IO)
-		snprintf(line, sizeof(line), "%s: cannot read the file: %s", path, strerror(errno));
+		snprintf(line, sizeof(line), "%s: cannot read the file: %s", path, strerror(error));
 	else
 		snprintf(line, sizeof(line), "%s:%d: %s", file ? file : path,
 			 config_error_line(cfg), config_error_text(cfg));
