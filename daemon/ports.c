@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,7 @@ int up_daemon_port_add(struct up_daemon *d, const struct up_port_settings *s, st
 	return 0;
 }
 
+/* The allocator would keep what many ports took for the next ones. */
 void up_daemon_port_remove(struct up_port *port)
 {
 	struct up_daemon_port *p = up_daemon_port(port);
@@ -156,4 +158,5 @@ void up_daemon_port_remove(struct up_port *port)
 	p->daemon->nports--;
 	close_port(p);
 	up_port_destroy(port);
+	malloc_trim(0);
 }

@@ -76,6 +76,33 @@ def test_command():
     run(UNDERPASSD, "--workers", "0", status=2)
 
 
+def test_ports_come_and_go():
+    """What removed ports took, the daemon gives back: descriptors, and memory."""
+    with daemon() as folder:
+        base = (UNDERPASS, "--dir", folder)
+        pid = json.loads(run(*base, "--json", "status"))["pid"]
+
+        def taken():
+            status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            return int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.M)[1]), len(os.listdir(f"/proc/{pid}/fd"))
+
+        def come_and_go(count):
+            for number in range(count):
+                run(*base, "port", "add", f"vm{number}", "--tenant", f"tenant{number % 2}")
+            for number in range(count):
+                run(*base, "port", "remove", f"vm{number}")
+
+        come_and_go(1)
+        kib, descriptors = taken()
+        for _ in range(4):
+            come_and_go(40)
+        # The last command's connection ends a moment after the command.
+        deadline = time.monotonic() + 60
+        while taken()[0] > kib + 4096 or taken()[1] > descriptors:
+            check(time.monotonic() < deadline, f"KiB, descriptors grew from {(kib, descriptors)} to {taken()}")
+            time.sleep(0.05)
+
+
 def test_qemu_args():
     """A shell reads the arguments back as they are in JSON, and a port in use is told of."""
     with daemon("--port", "vm1", prefix="it's a $HOME ") as folder:
