@@ -117,6 +117,35 @@ def test_qemu_args():
             check("is attached to port 'vm1'" in done.stderr, f"no note: {done.stderr}")
 
 
+def test_completion():
+    """What bash offers behind some words; `=` is a word of its own to it."""
+    need("bash")
+    script = f"""
+        source {shlex.quote(str(ROOT / "packaging/underpass.bash"))}
+        underpass() {{ {shlex.quote(str(UNDERPASS))} "$@"; }}
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        _underpass
+        echo "${{COMPREPLY[*]}}" """
+    with daemon("--port", "vm1", "--port", "vm2") as folder:
+        for words, expected in (
+            ("|", "port qemu-args status stats"),
+            ("port|", "list add remove"),
+            ("--json|port|re", "remove"),
+            ("--dir|{folder}|port|remove|", "vm1 vm2"),
+            ("--dir|=|{folder}|stats|vm2", "vm2"),
+            ("qemu-args|--memory|4G|-d|{folder}|", "vm1 vm2"),
+            ("port|add|", ""),
+            ("port|add|x|--d", "--dir= --doorbells="),
+            ("port|add|x|--doorbells|=|s", "shared"),
+            ("port|add|x|--doorbells|=", "shared trap"),
+            ("stats|--w", "--wait --watch"),
+            ("status|", ""),
+        ):
+            argv = words.format(folder=folder).split("|")
+            found = run("bash", "-c", script, "bash", "underpass", *(argv if words != "|" else [""])).strip()
+            check(found == expected, f"{words}: {found!r}, not {expected!r}")
+
+
 def test_statistics():
     """Every row of a table has a cell below each title."""
     with daemon("--port", "vm1", "--port", "vm2", "--workers", "2") as folder:
