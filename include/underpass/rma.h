@@ -13,9 +13,9 @@ extern "C" {
 #endif
 
 enum up_rma_access {
-	UP_RMA_READ = 1 << 0,
+	UP_RMA_READ = 1 << 0, /* UP_ATOMIC_READ too */
 	UP_RMA_WRITE = 1 << 1,
-	UP_RMA_ATOMIC = 1 << 2,
+	UP_RMA_ATOMIC = 1 << 2, /* all other atomics */
 };
 
 struct up_region;
@@ -70,6 +70,9 @@ void up_rma_set_notify(struct up_ep *ep, up_rma_notify *notify, void *ctx);
  */
 typedef void up_rma_touched(void *ctx, up_peer from, unsigned access);
 void up_rma_set_touched(struct up_ep *ep, up_rma_touched *touched, void *ctx);
+/* The same of one region only, and only of what changes it: once for each write or atomic, also of
+ * one that has pieces in several regions. To be set before peers know this key. */
+void up_region_set_touched(struct up_region *region, up_rma_touched *touched, void *ctx);
 
 /* A piece of a peer's memory. */
 struct up_rma_iov {
@@ -142,6 +145,12 @@ bool up_atomic_valid(enum up_atomic_op op, enum up_atomic_type type, bool fetch)
 int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_atomic_type type,
 		  size_t count, const void *operand, const void *compare, void *fetch,
 		  uint64_t addr, uint64_t key, unsigned flags, up_done *done, void *ctx);
+/* The same with elements in several places at the target (at most UP_IOV_MAX): whole ones in each,
+ * and as many in all as `operand`, `compare` and `fetch` have. */
+int up_rma_atomic_iov(struct up_ep *ep, up_peer peer, enum up_atomic_op op,
+		      enum up_atomic_type type, const void *operand, const void *compare,
+		      void *fetch, const struct up_rma_iov *remote, size_t nremote, unsigned flags,
+		      up_done *done, void *ctx);
 
 #ifdef __cplusplus
 }

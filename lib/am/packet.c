@@ -10,6 +10,7 @@
 
 #define SOURCE sizeof(struct up_pkt_source)
 #define IMM sizeof(uint64_t)
+#define LAST (UP_PKT_F_LAST | UP_PKT_F_LAST_HERE)
 
 /* What each type must have; the sums of lengths that depend on more are in check(). */
 static const struct {
@@ -23,11 +24,11 @@ static const struct {
 	[UP_PKT_TAG_EAGER] = {UP_PKT_F_IMM | UP_PKT_F_UNTAGGED, false, 0, UINT32_MAX},
 	[UP_PKT_TAG_RENDEZVOUS] = {UP_PKT_F_IMM | UP_PKT_F_UNTAGGED, true, SOURCE, SOURCE},
 	[UP_PKT_TAG_PULL] = {0, true, 0, 0},
-	[UP_PKT_WRITE] = {UP_PKT_F_IMM | UP_PKT_F_LAST, false, 0, UINT32_MAX},
-	[UP_PKT_WRITE_LARGE] = {UP_PKT_F_IMM | UP_PKT_F_LAST, true, SOURCE, SOURCE + IMM},
+	[UP_PKT_WRITE] = {UP_PKT_F_IMM | LAST, false, 0, UINT32_MAX},
+	[UP_PKT_WRITE_LARGE] = {UP_PKT_F_IMM | LAST, true, SOURCE, SOURCE + IMM},
 	[UP_PKT_READ] = {UP_PKT_F_LAST, true, 0, 0},
 	[UP_PKT_READ_LARGE] = {UP_PKT_F_LAST, true, SOURCE, SOURCE},
-	[UP_PKT_ATOMIC] = {UP_PKT_F_FETCH | UP_PKT_F_COMPARE | UP_PKT_F_LAST, false, 0, UINT32_MAX},
+	[UP_PKT_ATOMIC] = {UP_PKT_F_FETCH | UP_PKT_F_COMPARE | LAST, false, 0, UINT32_MAX},
 	[UP_PKT_MAP] = {0, true, 0, 0},
 };
 

@@ -45,13 +45,14 @@ enum up_packet_type {
 };
 
 enum up_packet_flags {
-	UP_PKT_F_IMM = 1 << 0,	    /* b, or the first 8 bytes of payload, are immediate data */
-	UP_PKT_F_FETCH = 1 << 1,    /* atomics: the answer has the old values */
-	UP_PKT_F_COMPARE = 1 << 2,  /* atomics: a compare array follows the operands */
-	UP_PKT_F_UNTAGGED = 1 << 3, /* of messages without a tag, which only such receives take */
-	UP_PKT_F_MAP = 1 << 4,	    /* answers: the key's memory can be mapped, see UP_PKT_MAP */
-	UP_PKT_F_LAST = 1 << 5,	    /* one-sided: nothing of the same operation follows */
-	UP_PKT_FLAGS = 63,
+	UP_PKT_F_IMM = 1 << 0,	     /* b, or the first 8 bytes of payload, are immediate data */
+	UP_PKT_F_FETCH = 1 << 1,     /* atomics: the answer has the old values */
+	UP_PKT_F_COMPARE = 1 << 2,   /* atomics: a compare array follows the operands */
+	UP_PKT_F_UNTAGGED = 1 << 3,  /* of messages without a tag, which only such receives take */
+	UP_PKT_F_MAP = 1 << 4,	     /* answers: the key's memory can be mapped, see UP_PKT_MAP */
+	UP_PKT_F_LAST = 1 << 5,	     /* one-sided: nothing of the same operation follows */
+	UP_PKT_F_LAST_HERE = 1 << 6, /* or something does, but with other keys than this */
+	UP_PKT_FLAGS = 127,
 };
 
 struct up_packet {

@@ -68,19 +68,19 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 	up_rma_op_advance(w, status);
 }
 
-/* `count` elements from number `from` on. */
+/* `count` elements from number `from` on. `last`: see up_rma_last(). */
 static int send(struct up_peer_state *peer, struct up_rma_part *part, const struct up_rma_atomic *c,
-		size_t from, size_t count)
+		size_t from, size_t count, uint16_t last)
 {
 	size_t bytes = count * c->size;
-	struct up_packet p = {.type = UP_PKT_ATOMIC,
-			      .flags = (uint16_t)((c->fetch ? UP_PKT_F_FETCH : 0) |
-						  (c->compare ? UP_PKT_F_COMPARE : 0) |
-						  (from + count == c->count ? UP_PKT_F_LAST : 0)),
-			      .aux = (uint32_t)c->op | (uint32_t)c->type << 8 |
-				     (uint32_t)count << 16,
-			      .a = c->addr + from * c->size,
-			      .b = c->key};
+	struct up_packet p = {
+		.type = UP_PKT_ATOMIC,
+		.flags = (uint16_t)(last | (c->fetch ? UP_PKT_F_FETCH : 0) |
+				    (c->compare ? UP_PKT_F_COMPARE : 0)),
+		.aux = (uint32_t)c->op | (uint32_t)c->type << 8 | (uint32_t)count << 16,
+		.a = c->addr + (from - c->first) * c->size,
+		.b = c->key,
+	};
 	uint8_t *to = up_send_reserve(peer, &part->op, count * element(c),
 				      c->fetch ? (ptrdiff_t)bytes : 0);
 	uint8_t *at = to;
@@ -110,7 +110,7 @@ static int atomic_one(struct up_peer_state *peer, const struct up_rma_atomic *c)
 	part->done = c->call.done;
 	part->ctx = c->call.ctx;
 	part->flags = c->call.flags;
-	if (send(peer, part, c, 0, c->count)) {
+	if (send(peer, part, c, 0, c->count, UP_PKT_F_LAST)) {
 		up_rma_part_free(peer, part);
 		return -EAGAIN;
 	}
@@ -119,21 +119,44 @@ static int atomic_one(struct up_peer_state *peer, const struct up_rma_atomic *c)
 
 /* ---- several, or later ---- */
 
+/* Of several pieces: those from element number `w->sent` on are in the next one. */
+static void next_piece(struct up_rma_op *w, struct up_rma_atomic *c)
+{
+	while (w->sent == c->end) {
+		const struct up_rma_iov *r = &w->remote[w->piece++];
+
+		c->addr = r->addr;
+		c->key = r->key;
+		c->first = c->end;
+		c->end += r->len / c->size;
+	}
+}
+
+/* Flags of a packet with which all elements before `end` are sent. */
+static uint16_t last_flags(const struct up_rma_op *w, const struct up_rma_atomic *c, size_t end)
+{
+	if (end == c->count)
+		return UP_PKT_F_LAST;
+	return end == c->end ? up_rma_last(w, w->piece, c->key) : 0;
+}
+
 bool up_rma_drive_atomic(struct up_rma_op *w)
 {
 	struct up_rma_atomic *c = w->copy;
 	size_t most = most_elements(w->peer, c);
 
 	while (!w->status && w->sent < c->count) {
-		size_t n = c->count - w->sent < most ? c->count - w->sent : most;
 		struct up_rma_part *part;
+		size_t n;
 
 		if (w->peer->rma->large)
 			return false;
+		next_piece(w, c);
+		n = c->end - w->sent < most ? c->end - w->sent : most;
 		part = up_rma_part_create(w->peer, w, c->key, part_answered);
 		if (!part)
 			return false;
-		if (send(w->peer, part, c, w->sent, n)) {
+		if (send(w->peer, part, c, w->sent, n, last_flags(w, c, w->sent + n))) {
 			up_rma_part_free(w->peer, part);
 			return false;
 		}
@@ -182,11 +205,34 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_atomic *c)
 
 	if (!peer)
 		return error;
+	if (c->call.nremote)
+		return atomic_many(peer, c);
 	if (up_rma_direct_atomic(peer, c))
 		return 0;
 	if (fits_one(peer, c) && up_rma_writes_clear(peer) && up_rma_unfenced(peer, c->call.flags))
 		return atomic_one(peer, c);
 	return atomic_many(peer, c);
+}
+
+static int check_and_start(struct up_ep *ep, up_peer peer, struct up_rma_atomic *c,
+			   const void *operand, const void *compare)
+{
+	unsigned flags = c->call.flags;
+	int ret;
+
+	if (!up_atomic_valid(c->op, c->type, c->fetch != NULL) || !c->count ||
+	    c->count > UP_ATOMIC_MAX_COUNT || flags & ~FLAGS || (flags & UP_INJECT && c->fetch) ||
+	    (up_atomic_has_operand(c->op) && !operand) ||
+	    (up_atomic_has_compare(c->op) && !compare))
+		return -EINVAL;
+	c->size = up_atomic_size(c->type);
+	c->call.bytes = c->count * c->size;
+	c->operand = up_atomic_has_operand(c->op) ? operand : NULL;
+	c->compare = up_atomic_has_compare(c->op) ? compare : NULL;
+	up_ep_lock(ep);
+	ret = start(ep, peer, c);
+	up_ep_unlock(ep);
+	return ret;
 }
 
 int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_atomic_type type,
@@ -200,23 +246,42 @@ int up_rma_atomic(struct up_ep *ep, up_peer peer, enum up_atomic_op op, enum up_
 		.fetch = fetch,
 		.addr = addr,
 		.key = key,
+		.end = count,
 		.call = {.flags = flags, .done = done, .ctx = ctx},
 	};
-	int ret;
 
-	if (!up_atomic_valid(op, type, fetch != NULL) || !count || count > UP_ATOMIC_MAX_COUNT ||
-	    flags & ~FLAGS || (flags & UP_INJECT && fetch))
+	return check_and_start(ep, peer, &c, operand, compare);
+}
+
+int up_rma_atomic_iov(struct up_ep *ep, up_peer peer, enum up_atomic_op op,
+		      enum up_atomic_type type, const void *operand, const void *compare,
+		      void *fetch, const struct up_rma_iov *remote, size_t nremote, unsigned flags,
+		      up_done *done, void *ctx)
+{
+	struct up_rma_atomic c = {
+		.op = op,
+		.type = type,
+		.fetch = fetch,
+		.call = {.flags = flags, .done = done, .ctx = ctx},
+	};
+	size_t size = up_atomic_size(type);
+
+	if (!remote || !nremote || nremote > UP_IOV_MAX || !size)
 		return -EINVAL;
-	c.size = up_atomic_size(type);
-	c.call.bytes = count * c.size;
-	c.operand = up_atomic_has_operand(op) ? operand : NULL;
-	c.compare = up_atomic_has_compare(op) ? compare : NULL;
-	if ((up_atomic_has_operand(op) && !operand) || (up_atomic_has_compare(op) && !compare))
-		return -EINVAL;
-	up_ep_lock(ep);
-	ret = start(ep, peer, &c);
-	up_ep_unlock(ep);
-	return ret;
+	for (size_t i = 0; i < nremote; i++) {
+		if (remote[i].len % size || remote[i].len / size > UP_ATOMIC_MAX_COUNT)
+			return -EINVAL;
+		c.count += remote[i].len / size;
+	}
+	if (nremote == 1) {
+		c.addr = remote->addr;
+		c.key = remote->key;
+		c.end = c.count;
+	} else {
+		c.call.remote = remote;
+		c.call.nremote = nremote;
+	}
+	return check_and_start(ep, peer, &c, operand, compare);
 }
 
 /* ---- the target ---- */
@@ -233,7 +298,7 @@ static int apply(struct up_ep *ep, struct up_peer_state *from, const struct up_p
 	void *old = NULL;
 	int error;
 
-	error = up_rma_grant(ep, &g, p->b, p->a, bytes, UP_RMA_ATOMIC);
+	error = up_rma_grant(ep, &g, p->b, p->a, bytes, up_atomic_access(op));
 	if (error)
 		return error;
 	if (!up_atomic_aligned(g.memory, up_atomic_size(type))) {
@@ -254,7 +319,8 @@ static int apply(struct up_ep *ep, struct up_peer_state *from, const struct up_p
 		up_rma_answer_commit(from, p->op, up_rma_answer_flags(from, &g, false), bytes);
 	else
 		up_rma_answer(from, p->op, up_rma_answer_flags(from, &g, false));
-	up_rma_touch(from, p->flags, UP_RMA_ATOMIC | (fetch ? UP_RMA_READ : UP_RMA_WRITE));
+	up_rma_touch(from, op == UP_ATOMIC_READ ? NULL : g.region, p->flags,
+		     UP_RMA_ATOMIC | (fetch ? UP_RMA_READ : UP_RMA_WRITE));
 	return 0;
 }
 

@@ -41,6 +41,15 @@ up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole, uint64_t
 	return part;
 }
 
+uint16_t up_rma_last(const struct up_rma_op *w, size_t from, uint64_t key)
+{
+	for (size_t i = from; i < w->nremote; i++) {
+		if (w->remote[i].len && w->remote[i].key == key)
+			return 0;
+	}
+	return UP_PKT_F_LAST_HERE;
+}
+
 void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part)
 {
 	peer->rma->parts--;

@@ -43,6 +43,8 @@ static void moved(struct up_bulk *b, int status)
 	struct up_peer_state *peer = q->peer;
 	bool told = !status && !q->read && (q->has_imm || q->more);
 	bool has_imm = q->has_imm, more = q->more, read = q->read;
+	/* It can close only with the lock, which is held. */
+	const struct up_region *changed = read ? NULL : q->grant.region;
 	uint16_t flags = q->flags;
 	size_t len = b->len;
 	uint64_t imm = q->imm;
@@ -53,7 +55,7 @@ static void moved(struct up_bulk *b, int status)
 		up_rma_answer(peer, q->op, up_rma_answer_flags(peer, &q->grant, true));
 	release(q);
 	if (!status)
-		up_rma_touch(peer, flags, read ? UP_RMA_READ : UP_RMA_WRITE);
+		up_rma_touch(peer, changed, flags, read ? UP_RMA_READ : UP_RMA_WRITE);
 	if (told)
 		up_rma_written(peer, len, more, has_imm, imm);
 	run(peer->rma);

@@ -288,7 +288,7 @@ bool up_rma_read_packet(struct up_ep *ep, struct up_peer_state *from, const stru
 		if (p->aux)
 			memcpy(to, g.memory, p->aux);
 		up_rma_answer_commit(from, p->op, up_rma_answer_flags(from, &g, false), p->aux);
-		up_rma_touch(from, p->flags, UP_RMA_READ);
+		up_rma_touch(from, NULL, p->flags, UP_RMA_READ);
 	} else {
 		lied(from);
 	}

@@ -212,6 +212,14 @@ void up_rma_set_touched(struct up_ep *ep, up_rma_touched *touched, void *ctx)
 	up_ep_unlock(ep);
 }
 
+void up_region_set_touched(struct up_region *region, up_rma_touched *touched, void *ctx)
+{
+	up_ep_lock(region->ep);
+	region->touched = touched;
+	region->touched_ctx = ctx;
+	up_ep_unlock(region->ep);
+}
+
 void up_rma_set_notify(struct up_ep *ep, up_rma_notify *notify, void *ctx)
 {
 	up_ep_lock(ep);

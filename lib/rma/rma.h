@@ -40,6 +40,8 @@ struct up_region {
 	struct up_lane_mem shared;	/* how they find it */
 	struct up_list users;		/* struct up_rma_request */
 	struct up_region *next, **self; /* chain of keys that were chosen; self NULL: not there */
+	up_rma_touched *touched;	/* or NULL */
+	void *touched_ctx;
 };
 
 #define UP_RMA_CHAINS 1024u
@@ -189,6 +191,9 @@ struct up_rma_part *
 up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole, uint64_t key,
 		   void (*answered)(struct up_op *op, int status, const struct up_packet *p,
 				    const void *payload));
+/* Flag of a packet to a key after which the operation goes on with pieces `from` and the ones
+ * behind it: is it the last to that key? */
+uint16_t up_rma_last(const struct up_rma_op *w, size_t from, uint64_t key);
 void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part);
 /* Frees a part that is by itself, and tells of its end. */
 void up_rma_part_end(struct up_rma_part *part, int status);
@@ -265,9 +270,12 @@ struct up_rma_atomic {
 	const uint8_t *operand;
 	const uint8_t *compare;
 	uint8_t *fetch;
+	/* Of the remote piece whose turn it is: elements [first, end) start at `addr`. */
 	uint64_t addr;
 	uint64_t key;
-	struct up_rma_call call; /* what all operations have */
+	size_t first;
+	size_t end;
+	struct up_rma_call call; /* what all operations have; `remote` with several pieces only */
 };
 
 /* The whole operation, its end included. False: it cannot be done this way, nothing was told. */
@@ -288,7 +296,7 @@ static inline uint16_t up_rma_answer_flags(const struct up_peer_state *from,
 	bool window = r && r->lane == from->link->lane && (large || r->mapped);
 
 	/* What a peer does by itself, nobody here hears of. */
-	return window && !from->ep->rma->touched ? UP_PKT_F_MAP : 0;
+	return window && !from->ep->rma->touched && !r->touched ? UP_PKT_F_MAP : 0;
 }
 static inline void up_rma_answer_commit(struct up_peer_state *from, uint32_t op, uint16_t flags,
 					size_t payload)
@@ -325,13 +333,17 @@ struct up_rma_request {
 
 void up_rma_queue_region_gone(struct up_region *region);
 void up_rma_queue_peer_gone(struct up_rma_peer *rp);
-/* What a packet with these flags asked for was done. */
-static inline void up_rma_touch(struct up_peer_state *from, uint16_t flags, unsigned access)
+/* What a packet with these flags asked for was done. `changed`: a region, or NULL. */
+static inline void up_rma_touch(struct up_peer_state *from, const struct up_region *changed,
+				uint16_t flags, unsigned access)
 {
 	const struct up_rma_state *rma = from->ep->rma;
 
 	if (__builtin_expect(rma->touched && flags & UP_PKT_F_LAST, 0))
 		rma->touched(rma->touched_ctx, from->id, access);
+	if (__builtin_expect(changed && changed->touched, 0) &&
+	    flags & (UP_PKT_F_LAST | UP_PKT_F_LAST_HERE))
+		changed->touched(changed->touched_ctx, from->id, access);
 }
 /* Data is in its place. */
 void up_rma_written(struct up_peer_state *from, size_t bytes, bool more, bool has_imm,
@@ -356,6 +368,11 @@ static inline bool up_atomic_has_operand(enum up_atomic_op op)
 static inline bool up_atomic_has_compare(enum up_atomic_op op)
 {
 	return op >= UP_ATOMIC_CSWAP;
+}
+/* The right that it needs. */
+static inline unsigned up_atomic_access(enum up_atomic_op op)
+{
+	return op == UP_ATOMIC_READ ? UP_RMA_READ : UP_RMA_ATOMIC;
 }
 
 #endif

@@ -373,7 +373,7 @@ bool up_rma_direct_atomic(struct up_peer_state *peer, const struct up_rma_atomic
 
 	if (!w || !w->view.memory || !may_use(peer) || !enter(peer, w))
 		return false;
-	status = check(w, c->addr, bytes, UP_RMA_ATOMIC);
+	status = check(w, c->addr, bytes, up_atomic_access(c->op));
 	memory = w->view.memory + (c->addr - w->base);
 	if (!status && !up_atomic_aligned(memory, c->size))
 		status = -EINVAL;

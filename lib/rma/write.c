@@ -105,6 +105,7 @@ static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
 	unsigned flags = last ? w->flags : w->flags & ~(unsigned)UP_IMM;
 	uint32_t aux = w->flags & UP_IMM && !last ? MORE : 0;
 	bool small = is_small(w->peer, r->len);
+	uint16_t flag = last ? UP_PKT_F_LAST : up_rma_last(w, w->piece + 1, r->key);
 	struct up_rma_part *part;
 
 	if (small && w->peer->rma->large)
@@ -115,7 +116,7 @@ static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
 	part = up_rma_part_create(w->peer, w, r->key, part_answered);
 	if (!part)
 		return false;
-	if (!(small ? send_small : send_large)(w, part, r, flags, aux, last ? UP_PKT_F_LAST : 0)) {
+	if (!(small ? send_small : send_large)(w, part, r, flags, aux, flag)) {
 		up_rma_part_free(w->peer, part);
 		return false;
 	}
@@ -279,7 +280,7 @@ bool up_rma_write_packet(struct up_ep *ep, struct up_peer_state *from, const str
 		return true;
 	}
 	up_rma_answer(from, p->op, up_rma_answer_flags(from, &g, false));
-	up_rma_touch(from, p->flags, UP_RMA_WRITE);
+	up_rma_touch(from, g.region, p->flags, UP_RMA_WRITE);
 	if (has_imm || p->aux & MORE)
 		up_rma_written(from, bytes, p->aux & MORE, has_imm, imm);
 	return true;

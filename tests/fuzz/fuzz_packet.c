@@ -167,7 +167,7 @@ static void packet(struct fuzz_input *in)
 	uint8_t form;
 
 	p.type = fuzz_u8(in) % (UP_PKT_TYPES + 1);
-	p.flags = fuzz_u8(in) & (UP_PKT_FLAGS | 0x40);
+	p.flags = fuzz_u8(in) & (UP_PKT_FLAGS | 0x80);
 	p.op = some_op(in);
 	p.aux = fuzz_u32(in);
 	p.a = some_number(in);

@@ -114,8 +114,8 @@ static void setup(struct bench *t, const struct up_ep_attr *attr)
 	memset(t, 0, sizeof(*t));
 	rig_setup(&t->rig, attr);
 	t->seed = 99;
-	assert_int_equal(up_region_open(t->rig.b, t->remote, sizeof(t->remote), 0, UP_RMA_ATOMIC, 9,
-					&t->region),
+	assert_int_equal(up_region_open(t->rig.b, t->remote, sizeof(t->remote), 0,
+					UP_RMA_READ | UP_RMA_ATOMIC, 9, &t->region),
 			 0);
 }
 
@@ -239,6 +239,80 @@ static void errors(void **state)
 	teardown(&t);
 }
 
+/* Reading atomically needs the right to read, all other atomics theirs. */
+static void rights(void **state)
+{
+	static const struct {
+		enum up_atomic_op op;
+		unsigned access;
+		int status;
+	} cases[] = {
+		{UP_ATOMIC_READ, UP_RMA_READ, 0},
+		{UP_ATOMIC_READ, UP_RMA_WRITE | UP_RMA_ATOMIC, -EACCES},
+		{UP_ATOMIC_SUM, UP_RMA_ATOMIC, 0},
+		{UP_ATOMIC_SUM, UP_RMA_READ | UP_RMA_WRITE, -EACCES},
+	};
+	struct bench t;
+
+	setup(&t, NULL);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(cases); i++) {
+		struct rig_done done = {0};
+		struct up_region *region;
+
+		up_region_open(t.rig.b, t.remote, 8, 0, cases[i].access, 10, &region);
+		assert_int_equal(
+			atomic_retry(&t, cases[i].op, UP_INT64, 1, t.fetch, 0, 10, 0, &done), 0);
+		rig_until(&t.rig, &done.calls, 1);
+		assert_int_equal(done.status, cases[i].status);
+		up_region_close(region);
+	}
+	teardown(&t);
+}
+
+/* Elements in several places: more than one packet has, in one of them none. */
+static void pieces(void **state)
+{
+	static const struct up_rma_iov there[] = {
+		{8, 16, 9}, {4000, 0, 9}, {64, 1600, 9}, {2000, 432, 9}, {4088, 8, 9}};
+	struct rig_done done = {0};
+	struct up_rma_iov bad = {0, 12, 9};
+	uint64_t *old, *add;
+	struct bench t;
+	int ret;
+
+	setup(&t, NULL);
+	add = (uint64_t *)t.operand;
+	old = (uint64_t *)t.fetch;
+	for (unsigned i = 0; i < 256; i++)
+		add[i] = i + 1;
+	for (unsigned i = 0; i < 512; i++)
+		t.remote[i] = 1000 * i;
+	while ((ret = up_rma_atomic_iov(t.rig.a, t.rig.to_b, UP_ATOMIC_SUM, UP_UINT64, t.operand,
+					NULL, t.fetch, there, 5, 0, rig_done, &done)) == -EAGAIN)
+		rig_run(&t.rig);
+	assert_int_equal(ret, -EINVAL); /* one element too many */
+	while ((ret = up_rma_atomic_iov(t.rig.a, t.rig.to_b, UP_ATOMIC_SUM, UP_UINT64, t.operand,
+					NULL, t.fetch, there, 4, 0, rig_done, &done)) == -EAGAIN)
+		rig_run(&t.rig);
+	assert_int_equal(ret, 0);
+	rig_until(&t.rig, &done.calls, 1);
+	assert_int_equal(done.status, 0);
+	assert_int_equal(done.bytes, 256 * 8);
+	for (unsigned i = 0; i < 256; i++) {
+		unsigned at = i < 2 ? 1 + i : i < 202 ? 8 + i - 2 : 250 + i - 202;
+
+		assert_int_equal(old[i], 1000 * at);
+		assert_int_equal(t.remote[at], 1000 * at + i + 1);
+	}
+	assert_int_equal(t.remote[0], 0);
+	assert_int_equal(t.remote[3], 3000);
+	assert_int_equal(t.remote[511], 511000);
+	assert_int_equal(up_rma_atomic_iov(t.rig.a, t.rig.to_b, UP_ATOMIC_SUM, UP_UINT64, t.operand,
+					   NULL, NULL, &bad, 1, 0, rig_done, &done),
+			 -EINVAL);
+	teardown(&t);
+}
+
 /* An atomic after a large write to the same memory finds what that wrote. */
 static void after_write(void **state)
 {
@@ -332,7 +406,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),	cmocka_unit_test(every_operation),
 		cmocka_unit_test(errors),	cmocka_unit_test(after_write),
-		cmocka_unit_test(with_threads),
+		cmocka_unit_test(with_threads), cmocka_unit_test(rights),
+		cmocka_unit_test(pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -588,6 +588,58 @@ static void bad_arguments(void **state)
 
 /* Everything that is open ends once, when the lane breaks and when an endpoint closes. */
 /* Only the lane of tests breaks at a wish, and moves nothing by itself. */
+struct touches {
+	unsigned writes, atomics;
+};
+
+static void touched(void *ctx, up_peer from, unsigned access)
+{
+	struct touches *t = ctx;
+
+	t->writes += access == UP_RMA_WRITE;
+	t->atomics += access & UP_RMA_ATOMIC ? 1 : 0;
+}
+
+/* Of one region: each write that has a piece there, once. */
+static void touched_region(void **state)
+{
+	const size_t lens[] = {8, 20000, 300000};
+	struct touches touches = {0};
+	struct up_region *other;
+	unsigned writes = 0;
+	uint8_t here[64];
+	struct bench t;
+
+	setup(&t);
+	up_region_set_touched(t.region, touched, &touches);
+	assert_int_equal(up_region_open(t.rig.b, here, sizeof(here), 0, UP_RMA_WRITE, 77, &other),
+			 0);
+	memset(t.local, 0, MEMORY);
+	for (unsigned i = 0; i < 18; i++) {
+		size_t len = lens[i % 3];
+		/* The other region's piece is not there, the last, or the second one. */
+		const struct up_rma_iov there[3] = {
+			{BASE, len, t.key}, {0, i / 6 == 2 ? 8 : 0, 77}, {BASE + len, len, t.key}};
+		const struct up_rma_iov last[2] = {{BASE, len, t.key}, {0, 8, 77}};
+		bool is_last = i / 6 == 1;
+		struct iovec from = {t.local, is_last ? len + 8 : 2 * len + there[1].len};
+		struct rig_done done = {0};
+		int ret;
+
+		while ((ret = up_rma_write(t.rig.a, t.rig.to_b, &from, 1, is_last ? last : there,
+					   is_last ? 2 : 3, 0, UP_DELIVERED, rig_done, &done)) ==
+		       -EAGAIN)
+			rig_run(&t.rig);
+		assert_int_equal(ret, 0);
+		rig_until(&t.rig, &done.calls, 1);
+		assert_int_equal(done.status, 0);
+		assert_int_equal(touches.writes, ++writes);
+	}
+	assert_int_equal(touches.atomics, 0);
+	up_region_close(other);
+	teardown(&t);
+}
+
 static void ends(void **state)
 {
 	static const struct up_ep_attr on_fake = {.thread = UP_THREAD_SINGLE, .lanes = "fake"};
@@ -650,6 +702,7 @@ int main(void)
 		cmocka_unit_test(resolver),
 		cmocka_unit_test(fence),
 		cmocka_unit_test(bad_arguments),
+		cmocka_unit_test(touched_region),
 		cmocka_unit_test(ends),
 		cmocka_unit_test(both_full),
 	};
