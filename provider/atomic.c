@@ -91,8 +91,11 @@ struct call {
 	const struct fi_ioc *result;
 	size_t nresult;
 	fi_addr_t peer;
+	/* With one remote piece as long as the elements, or as many as a message has. */
 	uint64_t addr;
 	uint64_t key;
+	const struct fi_rma_ioc *remote;
+	size_t nremote;
 	enum fi_datatype datatype;
 	enum fi_op op;
 	void *ctx;
@@ -112,7 +115,7 @@ struct elements {
 
 static bool find_elements(const struct call *c, size_t size, struct elements *e)
 {
-	size_t compares, results = 0;
+	size_t compares, results = 0, there = 0;
 
 	/* A read needs no operands, and says by the results how many elements it is of. */
 	for (size_t i = 0; i < c->nresult; i++)
@@ -129,7 +132,12 @@ static bool find_elements(const struct call *c, size_t size, struct elements *e)
 		if (!e->compare || compares != e->count)
 			return false;
 	}
-	return e->count && e->count <= UP_ATOMIC_MAX_COUNT &&
+	for (size_t i = 0; i < c->nremote; i++) {
+		if (c->remote[i].count > UP_ATOMIC_MAX_COUNT)
+			return false;
+		there += c->remote[i].count;
+	}
+	return e->count && e->count <= UP_ATOMIC_MAX_COUNT && (!c->nremote || there == e->count) &&
 	       (c->kind == BASE || (c->nresult && c->nresult <= UP_IOV_MAX && results == e->count));
 }
 
@@ -144,6 +152,22 @@ static struct scatter *make_scatter(const struct call *c, struct upf_op *op, siz
 	s->n = c->nresult;
 	memcpy(s->to, c->result, c->nresult * sizeof(*c->result));
 	return s;
+}
+
+/* Keys are one more on the way than their users know them (mr.c). */
+static int post_pieces(struct upf_ep *ep, const struct call *c, up_peer peer,
+		       const struct elements *e, void *fetch, unsigned flags, up_done *done,
+		       void *ctx)
+{
+	enum up_atomic_type type = types_of[c->datatype];
+	struct up_rma_iov remote[UP_IOV_MAX];
+
+	for (size_t i = 0; i < c->nremote; i++)
+		remote[i] = (struct up_rma_iov){c->remote[i].addr,
+						c->remote[i].count * up_atomic_size(type),
+						c->remote[i].key + 1};
+	return up_rma_atomic_iov(ep->up, peer, ops_of[c->op], type, e->operand, e->compare, fetch,
+				 remote, c->nremote, flags, done, ctx);
 }
 
 /* With the endpoint held. */
@@ -164,6 +188,8 @@ static int post(struct upf_ep *ep, const struct call *c, up_peer peer, const str
 		done = scattered;
 		ctx = s;
 	}
+	if (c->nremote)
+		return post_pieces(ep, c, peer, e, fetch, flags, done, ctx);
 	return up_rma_atomic(ep->up, peer, ops_of[c->op], type, e->count, e->operand, e->compare,
 			     fetch, c->addr, c->key + 1, flags, done, ctx);
 }
@@ -248,7 +274,7 @@ static ssize_t atomic_inject(struct fid_ep *fid, const void *buf, size_t count, 
 	return start(fid, &c);
 }
 
-/* What a message says; of the remote pieces there is one. */
+/* What a message says. */
 static ssize_t start_msg(struct fid_ep *fid, enum kind kind, const struct fi_msg_atomic *msg,
 			 const struct fi_ioc *compare, size_t ncompare, const struct fi_ioc *result,
 			 size_t nresult, uint64_t flags)
@@ -262,8 +288,8 @@ static ssize_t start_msg(struct fid_ep *fid, enum kind kind, const struct fi_msg
 		.result = result,
 		.nresult = nresult,
 		.peer = msg->addr,
-		.addr = msg->rma_iov_count ? msg->rma_iov[0].addr : 0,
-		.key = msg->rma_iov_count ? msg->rma_iov[0].key : 0,
+		.remote = msg->rma_iov,
+		.nremote = msg->rma_iov_count,
 		.datatype = msg->datatype,
 		.op = msg->op,
 		.ctx = msg->context,
@@ -271,7 +297,11 @@ static ssize_t start_msg(struct fid_ep *fid, enum kind kind, const struct fi_msg
 		.report = upf_tx_reports(upf_ep_of(fid), flags),
 	};
 
-	return msg->rma_iov_count == 1 ? start(fid, &c) : -FI_EINVAL;
+	if (flags & ~(uint64_t)UPF_TX_FLAGS)
+		return -FI_EBADFLAGS;
+	if (!msg->rma_iov_count || msg->rma_iov_count > UP_IOV_MAX || !msg->rma_iov)
+		return -FI_EINVAL;
+	return start(fid, &c);
 }
 
 static ssize_t atomic_writemsg(struct fid_ep *fid, const struct fi_msg_atomic *msg, uint64_t flags)

@@ -304,10 +304,14 @@ up_peer upf_av_peer(struct upf_ep *ep, fi_addr_t addr, int *error)
 	if (ret)
 		return 0;
 	pthread_mutex_lock(&av->mutex);
-	if (!upf_table_set(&ep->peers, addr, peer))
+	e = entry_at(av, addr);
+	/* Not what was removed meanwhile. */
+	if (!e || memcmp(&e->addr, &copy, sizeof(copy)) != 0)
+		*error = -FI_EINVAL;
+	else if (!upf_table_set(&ep->peers, addr, peer))
 		*error = -FI_ENOMEM;
 	/* What this leaves out, upf_av_source() finds. */
-	if (!upf_table_get(&ep->sources, peer))
+	if (!*error && !upf_table_get(&ep->sources, peer))
 		upf_table_set(&ep->sources, peer, addr + 1);
 	pthread_mutex_unlock(&av->mutex);
 	return *error ? 0 : peer;
@@ -393,6 +397,8 @@ int upf_av_open(struct fid_domain *fid, struct fi_av_attr *attr, struct fid_av *
 	/* Vectors of a name are shared between processes; contexts are of scalable endpoints. */
 	if (attr->name || attr->rx_ctx_bits || attr->flags & ~(uint64_t)(FI_EVENT | FI_SYMMETRIC))
 		return -FI_ENOSYS;
+	if ((unsigned)attr->type > FI_AV_TABLE)
+		return -FI_EINVAL;
 	av = calloc(1, sizeof(*av));
 	if (!av)
 		return -FI_ENOMEM;

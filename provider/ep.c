@@ -19,55 +19,61 @@ static const struct {
 	{FI_REMOTE_WRITE, UPF_CNTR_REMOTE_WRITE},
 };
 
+/* Of the same domain, that is with as many locks. */
+static int bind_queue(struct upf_ep *ep, struct upf_queue *q)
+{
+	int ret = upf_queue_add_ep(q, ep);
+
+	if (!ret)
+		upf_ref(&q->refs);
+	return ret;
+}
+
 static int bind_cntr(struct upf_ep *ep, struct upf_cntr *cntr, uint64_t flags)
 {
 	uint64_t known = 0;
-	int ret;
+	int ret = 0;
 
 	for (size_t i = 0; i < UP_ARRAY_SIZE(cntr_flags); i++) {
 		known |= cntr_flags[i].flag;
 		if (flags & cntr_flags[i].flag && ep->cntrs[cntr_flags[i].kind])
 			return -FI_EINVAL;
 	}
-	if (flags & ~known || !flags)
+	if (flags & ~known || !flags || cntr->q.domain != ep->domain)
 		return -FI_EINVAL;
-	ret = upf_queue_add_ep(&cntr->q, ep);
 	for (size_t i = 0; !ret && i < UP_ARRAY_SIZE(cntr_flags); i++) {
-		if (!(flags & cntr_flags[i].flag))
-			continue;
-		ep->cntrs[cntr_flags[i].kind] = cntr;
-		upf_ref(&cntr->q.refs);
+		if (flags & cntr_flags[i].flag)
+			ret = bind_queue(ep, &cntr->q);
+		if (flags & cntr_flags[i].flag && !ret)
+			ep->cntrs[cntr_flags[i].kind] = cntr;
 	}
 	return ret;
 }
 
 static int bind_cq(struct upf_ep *ep, struct upf_cq *cq, uint64_t flags)
 {
-	int ret;
+	int ret = 0;
 
 	if (flags & ~(uint64_t)(FI_TRANSMIT | FI_RECV | FI_SELECTIVE_COMPLETION) ||
 	    !(flags & (FI_TRANSMIT | FI_RECV)) || (flags & FI_TRANSMIT && ep->txcq) ||
-	    (flags & FI_RECV && ep->rxcq))
+	    (flags & FI_RECV && ep->rxcq) || cq->q.domain != ep->domain)
 		return -FI_EINVAL;
-	ret = upf_queue_add_ep(&cq->q, ep);
-	if (ret)
-		return ret;
 	if (flags & FI_TRANSMIT) {
-		ep->txcq = cq;
+		ret = bind_queue(ep, &cq->q);
+		ep->txcq = ret ? NULL : cq;
 		ep->tx_selective = flags & FI_SELECTIVE_COMPLETION;
-		upf_ref(&cq->q.refs);
 	}
-	if (flags & FI_RECV) {
-		ep->rxcq = cq;
+	if (!ret && flags & FI_RECV) {
+		ret = bind_queue(ep, &cq->q);
+		ep->rxcq = ret ? NULL : cq;
 		ep->rx_selective = flags & FI_SELECTIVE_COMPLETION;
-		upf_ref(&cq->q.refs);
 	}
-	return 0;
+	return ret;
 }
 
-static int bind_av(struct upf_ep *ep, struct upf_av *av)
+static int bind_av(struct upf_ep *ep, struct upf_av *av, uint64_t flags)
 {
-	if (ep->av || av->domain != ep->domain)
+	if (flags || ep->av || av->domain != ep->domain)
 		return -FI_EINVAL;
 	ep->av = av;
 	pthread_mutex_lock(&av->mutex);
@@ -76,9 +82,9 @@ static int bind_av(struct upf_ep *ep, struct upf_av *av)
 	return 0;
 }
 
-static int bind_eq(struct upf_ep *ep, struct upf_eq *eq)
+static int bind_eq(struct upf_ep *ep, struct upf_eq *eq, uint64_t flags)
 {
-	if (ep->eq)
+	if (flags || ep->eq)
 		return -FI_EINVAL;
 	ep->eq = eq;
 	upf_ref(&eq->q.refs);
@@ -97,9 +103,9 @@ static int ep_bind(struct fid *fid, struct fid *bfid, uint64_t flags)
 	case FI_CLASS_CNTR:
 		return bind_cntr(ep, UPF_CONTAINER(bfid, struct upf_cntr, fid.fid), flags);
 	case FI_CLASS_AV:
-		return bind_av(ep, UPF_CONTAINER(bfid, struct upf_av, fid.fid));
+		return bind_av(ep, UPF_CONTAINER(bfid, struct upf_av, fid.fid), flags);
 	case FI_CLASS_EQ:
-		return bind_eq(ep, UPF_CONTAINER(bfid, struct upf_eq, fid.fid));
+		return bind_eq(ep, UPF_CONTAINER(bfid, struct upf_eq, fid.fid), flags);
 	default:
 		return -FI_EINVAL;
 	}
@@ -216,12 +222,13 @@ static int set_flags(struct upf_ep *ep, uint64_t flags)
 {
 	bool tx = flags & FI_TRANSMIT, rx = flags & FI_RECV;
 
-	if (tx == rx)
+	flags &= ~(uint64_t)(FI_TRANSMIT | FI_RECV);
+	if (tx == rx || !upf_op_flags_valid(flags, tx))
 		return -FI_EINVAL;
 	if (tx)
-		ep->tx_flags = flags & ~(uint64_t)FI_TRANSMIT;
+		ep->tx_flags = flags;
 	else
-		ep->rx_flags = flags & ~(uint64_t)FI_RECV;
+		ep->rx_flags = flags;
 	return 0;
 }
 
@@ -241,7 +248,7 @@ static int ep_control(struct fid *fid, int command, void *arg)
 	}
 }
 
-/* Of one context, or of all. */
+/* The first receive of that context that has no message yet. */
 static ssize_t ep_cancel(fid_t fid, void *context)
 {
 	struct upf_ep *ep = UPF_CONTAINER(fid, struct upf_ep, fid.fid);
@@ -461,7 +468,7 @@ int upf_endpoint(struct fid_domain *fid, struct fi_info *info, struct fid_ep **o
 	struct upf_ep *ep;
 	int ret;
 
-	if (!info || !info->ep_attr || info->ep_attr->type != FI_EP_RDM)
+	if (!info || !info->ep_attr || info->ep_attr->type != FI_EP_RDM || upf_check_endpoint(info))
 		return -FI_EINVAL;
 	ep = calloc(1, sizeof(*ep));
 	if (!ep)

@@ -33,6 +33,9 @@
 	(FI_ORDER_SAS | FI_ORDER_WAW | FI_ORDER_RMA_WAW | FI_ORDER_ATOMIC_WAW |                    \
 	 FI_ORDER_ATOMIC_WAR | FI_ORDER_ATOMIC_RAW | FI_ORDER_ATOMIC_RAR)
 
+/* Reads are in order with writes where both are atomics. */
+#define ATOMIC_BYTES (UP_ATOMIC_MAX_COUNT * sizeof(uint64_t))
+
 #define MR_MODES (FI_MR_VIRT_ADDR | FI_MR_PROV_KEY | FI_MR_ALLOCATED)
 
 /* ---- hints ---- */
@@ -49,16 +52,21 @@ static int refuse(const char *what)
 			return refuse(what);                                                       \
 	} while (0)
 
+bool upf_op_flags_valid(uint64_t flags, bool tx)
+{
+	return !(flags & ~(uint64_t)(tx ? TX_FLAGS : RX_FLAGS));
+}
+
 static int check_tx(const struct fi_tx_attr *a)
 {
 	REFUSE_UNLESS(!(a->caps & ~(uint64_t)(TX_CAPS | DOMAIN_CAPS | FI_REMOTE_CQ_DATA)),
 		      "tx_attr.caps");
-	REFUSE_UNLESS(!(a->op_flags & ~(uint64_t)TX_FLAGS), "tx_attr.op_flags");
+	REFUSE_UNLESS(upf_op_flags_valid(a->op_flags, true), "tx_attr.op_flags");
 	REFUSE_UNLESS(!(a->msg_order & ~(uint64_t)MSG_ORDER), "tx_attr.msg_order");
 	REFUSE_UNLESS(!a->comp_order, "tx_attr.comp_order");
 	REFUSE_UNLESS(a->inject_size <= UP_INJECT_MAX, "tx_attr.inject_size");
 	REFUSE_UNLESS(a->iov_limit <= UP_IOV_MAX, "tx_attr.iov_limit");
-	REFUSE_UNLESS(a->rma_iov_limit <= 1, "tx_attr.rma_iov_limit");
+	REFUSE_UNLESS(a->rma_iov_limit <= UP_IOV_MAX, "tx_attr.rma_iov_limit");
 	REFUSE_UNLESS(a->size <= upf_params.tx_size, "tx_attr.size");
 	return 0;
 }
@@ -67,7 +75,7 @@ static int check_rx(const struct fi_rx_attr *a)
 {
 	REFUSE_UNLESS(!(a->caps & ~(uint64_t)(RX_CAPS | DOMAIN_CAPS | FI_REMOTE_CQ_DATA)),
 		      "rx_attr.caps");
-	REFUSE_UNLESS(!(a->op_flags & ~(uint64_t)RX_FLAGS), "rx_attr.op_flags");
+	REFUSE_UNLESS(upf_op_flags_valid(a->op_flags, false), "rx_attr.op_flags");
 	REFUSE_UNLESS(!(a->msg_order & ~(uint64_t)MSG_ORDER), "rx_attr.msg_order");
 	REFUSE_UNLESS(!a->comp_order, "rx_attr.comp_order");
 	REFUSE_UNLESS(!a->total_buffered_recv, "rx_attr.total_buffered_recv");
@@ -84,7 +92,8 @@ static int check_ep(const struct fi_ep_attr *a)
 	REFUSE_UNLESS(a->protocol_version <= 1, "ep_attr.protocol_version");
 	REFUSE_UNLESS(a->max_msg_size <= SSIZE_MAX, "ep_attr.max_msg_size");
 	REFUSE_UNLESS(!a->msg_prefix_size, "ep_attr.msg_prefix_size");
-	REFUSE_UNLESS(!a->max_order_raw_size && !a->max_order_war_size,
+	REFUSE_UNLESS(a->max_order_raw_size <= ATOMIC_BYTES &&
+			      a->max_order_war_size <= ATOMIC_BYTES,
 		      "ep_attr.max_order_raw_size, max_order_war_size");
 	REFUSE_UNLESS(a->tx_ctx_cnt <= 1 && a->rx_ctx_cnt <= 1, "ep_attr: contexts");
 	REFUSE_UNLESS(!a->auth_key_size, "ep_attr.auth_key");
@@ -112,6 +121,7 @@ int upf_check_domain(const struct fi_domain_attr *a)
 			      !a->max_ep_srx_ctx,
 		      "domain_attr: contexts");
 	REFUSE_UNLESS(!a->auth_key_size, "domain_attr.auth_key");
+	REFUSE_UNLESS(!a->max_err_data, "domain_attr.max_err_data");
 	return 0;
 }
 
@@ -129,9 +139,22 @@ static bool is_any(const void *addr, size_t len)
 	return len == sizeof(any) && addr && !memcmp(addr, &any, len);
 }
 
-static int check(const struct fi_info *h)
+int upf_check_endpoint(const struct fi_info *info)
 {
 	int ret = 0;
+
+	if (info->tx_attr)
+		ret = check_tx(info->tx_attr);
+	if (!ret && info->rx_attr)
+		ret = check_rx(info->rx_attr);
+	if (!ret && info->ep_attr)
+		ret = check_ep(info->ep_attr);
+	return ret;
+}
+
+static int check(const struct fi_info *h)
+{
+	int ret;
 
 	REFUSE_UNLESS(!(h->caps & ~(uint64_t)ACCEPTED_CAPS), "caps");
 	REFUSE_UNLESS(h->addr_format == FI_FORMAT_UNSPEC || h->addr_format == UPF_ADDR_FORMAT,
@@ -140,12 +163,7 @@ static int check(const struct fi_info *h)
 	REFUSE_UNLESS(!h->dest_addrlen || upf_addr_valid(h->dest_addr, h->dest_addrlen),
 		      "dest_addr");
 	REFUSE_UNLESS(!h->nic, "nic");
-	if (h->tx_attr)
-		ret = check_tx(h->tx_attr);
-	if (!ret && h->rx_attr)
-		ret = check_rx(h->rx_attr);
-	if (!ret && h->ep_attr)
-		ret = check_ep(h->ep_attr);
+	ret = upf_check_endpoint(h);
 	if (!ret && h->domain_attr)
 		ret = upf_check_domain(h->domain_attr);
 	if (!ret && h->fabric_attr)
@@ -191,7 +209,7 @@ static void set_tx(struct fi_tx_attr *a, uint64_t caps, const struct fi_info *h)
 	a->inject_size = UP_INJECT_MAX;
 	a->size = HINT(h, tx_attr, size, upf_params.tx_size);
 	a->iov_limit = UP_IOV_MAX;
-	a->rma_iov_limit = 1;
+	a->rma_iov_limit = UP_IOV_MAX;
 }
 
 static void set_rx(struct fi_rx_attr *a, uint64_t caps, const struct fi_info *h)
@@ -209,6 +227,8 @@ static void set_ep(struct fi_ep_attr *a)
 	a->protocol = UPF_PROTOCOL;
 	a->protocol_version = 1;
 	a->max_msg_size = SSIZE_MAX;
+	a->max_order_raw_size = ATOMIC_BYTES;
+	a->max_order_war_size = ATOMIC_BYTES;
 	a->max_order_waw_size = SSIZE_MAX;
 	a->mem_tag_format = UINT64_MAX;
 	a->tx_ctx_cnt = 1;

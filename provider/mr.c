@@ -22,9 +22,27 @@ struct upf_mr {
 	size_t len;
 	uint64_t base;
 	unsigned access;
+	struct upf_cntr *cntr; /* of what peers change, or NULL */
 	struct use *uses;
 	UT_hash_handle hh; /* struct upf_domain.mrs, by fid.key */
 };
+
+static void changed(void *ctx, up_peer from, unsigned access)
+{
+	const struct upf_mr *mr = ctx;
+
+	upf_cntr_count(mr->cntr, false);
+}
+
+/* Whoever reads the counter makes the endpoint's progress. */
+static int count_on(struct upf_mr *mr, struct use *use)
+{
+	int ret = upf_queue_add_ep(&mr->cntr->q, use->ep);
+
+	if (!ret)
+		up_region_set_touched(use->region, changed, mr);
+	return ret;
+}
 
 static int open_on(struct upf_mr *mr, struct upf_ep *ep)
 {
@@ -39,6 +57,12 @@ static int open_on(struct upf_mr *mr, struct upf_ep *ep)
 	if (ret) {
 		free(use);
 		return upf_error(ret);
+	}
+	ret = mr->cntr ? count_on(mr, use) : 0;
+	if (ret) {
+		up_region_close(use->region);
+		free(use);
+		return ret;
 	}
 	use->next = mr->uses;
 	mr->uses = use;
@@ -57,6 +81,8 @@ static void close_on(struct upf_mr *mr, const struct upf_ep *ep)
 		}
 		*at = use->next;
 		up_region_close(use->region);
+		if (mr->cntr)
+			upf_queue_del_ep(&mr->cntr->q, use->ep);
 		free(use);
 	}
 }
@@ -93,16 +119,63 @@ static int mr_close(struct fid *fid)
 	HASH_DEL(domain->mrs, mr);
 	close_on(mr, NULL);
 	pthread_mutex_unlock(&domain->mutex);
+	if (mr->cntr)
+		upf_unref(&mr->cntr->q.refs);
 	upf_unref(&domain->refs);
 	free(mr);
 	return 0;
 }
 
+/* With the domain's mutex. */
+static int bind_cntr(struct upf_mr *mr, struct upf_cntr *cntr)
+{
+	struct use *use, *stop;
+	int ret = 0;
+
+	mr->cntr = cntr;
+	for (use = mr->uses; use && !ret; use = use->next)
+		ret = count_on(mr, use);
+	if (!ret) {
+		upf_ref(&cntr->q.refs);
+		return 0;
+	}
+	/* The last one failed; those before it are as they were. */
+	for (stop = use, use = mr->uses; use->next != stop; use = use->next) {
+		up_region_set_touched(use->region, NULL, NULL);
+		upf_queue_del_ep(&cntr->q, use->ep);
+	}
+	mr->cntr = NULL;
+	return ret;
+}
+
+/* A counter of what peers change: before they know the key, as fi_mr(3) says. */
+static int mr_bind(struct fid *fid, struct fid *bfid, uint64_t flags)
+{
+	struct upf_mr *mr = UPF_CONTAINER(fid, struct upf_mr, fid.fid);
+	struct upf_cntr *cntr;
+	int ret = -FI_EINVAL;
+
+	if (bfid->fclass != FI_CLASS_CNTR || flags != FI_REMOTE_WRITE)
+		return -FI_EINVAL;
+	cntr = UPF_CONTAINER(bfid, struct upf_cntr, fid.fid);
+	pthread_mutex_lock(&mr->domain->mutex);
+	if (cntr->q.domain == mr->domain && !mr->cntr)
+		ret = bind_cntr(mr, cntr);
+	pthread_mutex_unlock(&mr->domain->mutex);
+	return ret;
+}
+
+/* A region is enabled from the beginning; who does not know says so. */
+static int mr_control(struct fid *fid, int command, void *arg)
+{
+	return command == FI_ENABLE ? 0 : -FI_ENOSYS;
+}
+
 static struct fi_ops fid_ops = {
 	.size = sizeof(struct fi_ops),
 	.close = mr_close,
-	.bind = upf_no_bind,
-	.control = upf_no_control,
+	.bind = mr_bind,
+	.control = mr_control,
 	.ops_open = upf_no_ops_open,
 };
 

@@ -32,8 +32,8 @@ static ssize_t msg_recvv(struct fid_ep *fid, const struct iovec *iov, void **des
 
 static ssize_t msg_recvmsg(struct fid_ep *fid, const struct fi_msg *msg, uint64_t flags)
 {
-	if (flags & (FI_PEEK | FI_CLAIM))
-		return -FI_EINVAL;
+	if (flags & ~(uint64_t)(UPF_RX_FLAGS | FI_MULTI_RECV))
+		return -FI_EBADFLAGS;
 	return recv_any(fid, msg->msg_iov, msg->iov_count, msg->addr, msg->context, flags);
 }
 
@@ -79,6 +79,8 @@ static ssize_t msg_sendv(struct fid_ep *fid, const struct iovec *iov, void **des
 
 static ssize_t msg_sendmsg(struct fid_ep *fid, const struct fi_msg *msg, uint64_t flags)
 {
+	if (flags & ~(uint64_t)UPF_TX_FLAGS)
+		return -FI_EBADFLAGS;
 	return send_any(fid, msg->msg_iov, msg->iov_count, msg->addr, msg->data, msg->context,
 			flags, upf_tx_reports(upf_ep_of(fid), flags));
 }

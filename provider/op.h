@@ -8,6 +8,12 @@
 /* Flags that need an operation of their own even where the data leaves at once. */
 #define UPF_LATE (FI_DELIVERY_COMPLETE | FI_MATCH_COMPLETE | FI_FENCE)
 
+/* What one operation may have. */
+#define UPF_TX_FLAGS                                                                               \
+	(FI_COMPLETION | FI_MORE | FI_INJECT | FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE |         \
+	 FI_DELIVERY_COMPLETE | FI_MATCH_COMPLETE | FI_FENCE | FI_REMOTE_CQ_DATA)
+#define UPF_RX_FLAGS (FI_COMPLETION | FI_MORE)
+
 static inline struct upf_ep *upf_ep_of(struct fid_ep *fid)
 {
 	return UPF_CONTAINER(fid, struct upf_ep, fid);
@@ -59,12 +65,15 @@ void *upf_op_memory(struct upf_op *op);
 bool upf_op_copy(struct upf_op *op, const struct iovec *from, size_t n, size_t bytes,
 		 struct iovec *iov);
 
+/* SIZE_MAX: more than there can be. */
 static inline size_t upf_iov_bytes(const struct iovec *iov, size_t n)
 {
 	size_t bytes = 0;
 
-	for (size_t i = 0; i < n; i++)
-		bytes += iov[i].iov_len;
+	for (size_t i = 0; i < n; i++) {
+		if (__builtin_add_overflow(bytes, iov[i].iov_len, &bytes))
+			return SIZE_MAX;
+	}
 	return bytes;
 }
 

@@ -43,9 +43,8 @@ enum upf_mr_model {
 #define UPF_PROV_VERSION FI_VERSION(0, 1)
 /* Numbers that belong to providers have the highest bit. */
 #define UPF_SPECIFIC(n) (1u << 31 | (n))
-/* Of this provider's own kind: struct upf_addr. */
-/* Of a protocol of this own kind, too. */
 #define UPF_PROTOCOL UPF_SPECIFIC(0x5550u)
+/* Of this provider's own kind: struct upf_addr. */
 #define UPF_ADDR_FORMAT UPF_SPECIFIC(0x5550u)
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -253,7 +252,11 @@ int upf_error(int error);
 /* info.c */
 int upf_getinfo(uint32_t version, const char *node, const char *service, uint64_t flags,
 		const struct fi_info *hints, struct fi_info **info);
+/* 0 or -FI_ENODATA: is that what this provider has? */
 int upf_check_domain(const struct fi_domain_attr *attr);
+int upf_check_endpoint(const struct fi_info *info);
+/* May an endpoint's operations have these flags, unless they have some of their own? */
+bool upf_op_flags_valid(uint64_t flags, bool tx);
 
 int upf_fabric_open(struct fi_fabric_attr *attr, struct fid_fabric **fabric, void *context);
 int upf_domain_open(struct fid_fabric *fabric, struct fi_info *info, struct fid_domain **domain,

@@ -103,13 +103,13 @@ static void unlock_eps(struct upf_queue *q)
 		pthread_mutex_unlock(&q->eps_mutex);
 }
 
-static bool has_ep(const struct upf_queue *q, const struct upf_ep *ep)
+static struct upf_queue_ep *find_ep(const struct upf_queue *q, const struct upf_ep *ep)
 {
 	for (unsigned i = 0; i < q->neps; i++) {
-		if (q->eps[i] == ep)
-			return true;
+		if (q->eps[i].ep == ep)
+			return &q->eps[i];
 	}
-	return false;
+	return NULL;
 }
 
 /* Does somebody else make the endpoints' progress? */
@@ -118,33 +118,43 @@ static bool is_auto(const struct upf_queue *q)
 	return q->domain && q->domain->progress == FI_PROGRESS_AUTO;
 }
 
+static int add_ep(struct upf_queue *q, struct upf_ep *ep)
+{
+	struct upf_queue_ep *more = realloc(q->eps, (q->neps + 1) * sizeof(*more));
+	int ret;
+
+	if (!more)
+		return -FI_ENOMEM;
+	q->eps = more;
+	ret = q->epoll >= 0 && !is_auto(q) ? epoll_add(q->epoll, up_ep_fd(ep->up)) : 0;
+	if (!ret)
+		q->eps[q->neps++] = (struct upf_queue_ep){.ep = ep, .uses = 1};
+	return ret;
+}
+
 int upf_queue_add_ep(struct upf_queue *q, struct upf_ep *ep)
 {
-	struct upf_ep **more;
+	struct upf_queue_ep *known;
 	int ret = 0;
 
 	lock_eps(q);
-	if (!has_ep(q, ep)) {
-		more = realloc(q->eps, (q->neps + 1) * sizeof(struct upf_ep *));
-		if (more)
-			q->eps = more;
-		ret = more ? 0 : -FI_ENOMEM;
-		if (!ret && q->epoll >= 0 && !is_auto(q))
-			ret = epoll_add(q->epoll, up_ep_fd(ep->up));
-		if (!ret)
-			q->eps[q->neps++] = ep;
-	}
+	known = find_ep(q, ep);
+	if (known)
+		known->uses++;
+	else
+		ret = add_ep(q, ep);
 	unlock_eps(q);
 	return ret;
 }
 
-void upf_queue_del_ep(struct upf_queue *q, struct upf_ep *ep)
+void upf_queue_del_ep(struct upf_queue *q, const struct upf_ep *ep)
 {
+	struct upf_queue_ep *known;
+
 	lock_eps(q);
-	for (unsigned i = 0; i < q->neps; i++) {
-		if (q->eps[i] != ep)
-			continue;
-		q->eps[i] = q->eps[--q->neps];
+	known = find_ep(q, ep);
+	if (known && !--known->uses) {
+		*known = q->eps[--q->neps];
 		if (q->epoll >= 0 && !is_auto(q))
 			epoll_ctl(q->epoll, EPOLL_CTL_DEL, up_ep_fd(ep->up), NULL);
 	}
@@ -155,7 +165,7 @@ void upf_queue_progress(struct upf_queue *q)
 {
 	lock_eps(q);
 	for (unsigned i = 0; i < q->neps; i++)
-		up_progress(q->eps[i]->up);
+		up_progress(q->eps[i].ep->up);
 	unlock_eps(q);
 }
 
@@ -168,7 +178,7 @@ static bool arm_eps(struct upf_queue *q)
 		return true;
 	lock_eps(q);
 	for (unsigned i = 0; i < q->neps && armed; i++)
-		armed = !up_ep_arm(q->eps[i]->up);
+		armed = !up_ep_arm(q->eps[i].ep->up);
 	unlock_eps(q);
 	return armed;
 }

@@ -41,8 +41,13 @@ struct upf_queue {
 	int epoll; /* the event, and the endpoints */
 
 	pthread_mutex_t eps_mutex;
-	struct upf_ep **eps;
+	struct upf_queue_ep *eps;
 	unsigned neps;
+};
+
+struct upf_queue_ep {
+	struct upf_ep *ep;
+	unsigned uses; /* what it is bound for */
 };
 
 /* 0, -FI_ENOSYS for a wait object that there is not, -FI_ENOMEM, or what a system call said. */
@@ -71,8 +76,9 @@ static inline void upf_queue_written(struct upf_queue *q)
 		upf_queue_wake(q);
 }
 
+/* Once for each binding; fails at the first only. */
 int upf_queue_add_ep(struct upf_queue *q, struct upf_ep *ep);
-void upf_queue_del_ep(struct upf_queue *q, struct upf_ep *ep);
+void upf_queue_del_ep(struct upf_queue *q, const struct upf_ep *ep);
 
 /* Progress of all endpoints. */
 void upf_queue_progress(struct upf_queue *q);

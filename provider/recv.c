@@ -104,7 +104,7 @@ struct upf_op *upf_rx_op(struct upf_ep *ep, const struct upf_recv *r)
 	if (!op)
 		return NULL;
 	op->ctx = r->ctx;
-	op->flags = FI_RECV | (r->tagged ? FI_TAGGED : FI_MSG) | (r->flags & FI_MULTI_RECV);
+	op->flags = FI_RECV | (r->tagged ? FI_TAGGED : FI_MSG | (r->flags & FI_MULTI_RECV));
 	op->report = !ep->rx_selective || r->flags & FI_COMPLETION;
 	op->cntr = ep->cntrs[UPF_CNTR_RECV];
 	op->buf = r->n ? r->iov[0].iov_base : NULL;
@@ -138,7 +138,7 @@ ssize_t upf_recv(struct upf_ep *ep, const struct upf_recv *r)
 		if (unlikely(!from))
 			return error;
 	}
-	if (unlikely(r->flags & FI_MULTI_RECV && (r->n != 1 || !r->iov[0].iov_len)))
+	if (unlikely(r->flags & FI_MULTI_RECV && !r->tagged && (r->n != 1 || !r->iov[0].iov_len)))
 		return -FI_EINVAL;
 	up_ep_enter(ep->up);
 	op = upf_rx_op(ep, r);

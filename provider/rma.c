@@ -95,7 +95,8 @@ static ssize_t start_vector(struct fid_ep *fid, const struct iovec *iov, size_t 
 		.n = n,
 		.peer = peer,
 		.ctx = ctx,
-		.flags = flags,
+		/* What is read cannot be injected. */
+		.flags = write ? flags : flags & ~(uint64_t)FI_INJECT,
 		.report = upf_tx_reports(upf_ep_of(fid), flags),
 	};
 
@@ -136,6 +137,8 @@ static ssize_t rma_readv(struct fid_ep *fid, const struct iovec *iov, void **des
 
 static ssize_t rma_readmsg(struct fid_ep *fid, const struct fi_msg_rma *msg, uint64_t flags)
 {
+	if (flags & ~(uint64_t)UPF_TX_FLAGS)
+		return -FI_EBADFLAGS;
 	return start_msg(fid, msg, flags & ~(uint64_t)FI_INJECT, false);
 }
 
@@ -155,6 +158,8 @@ static ssize_t rma_writev(struct fid_ep *fid, const struct iovec *iov, void **de
 
 static ssize_t rma_writemsg(struct fid_ep *fid, const struct fi_msg_rma *msg, uint64_t flags)
 {
+	if (flags & ~(uint64_t)UPF_TX_FLAGS)
+		return -FI_EBADFLAGS;
 	return start_msg(fid, msg, flags, true);
 }
 

@@ -4,6 +4,8 @@
 
 /* ---- looking for messages ---- */
 
+#define LOOKS (FI_PEEK | FI_CLAIM | FI_DISCARD)
+
 /* A claimed message is kept in the context, which is a struct fi_context for that. */
 static void set_claim(void *ctx, struct up_tag_message *m)
 {
@@ -49,6 +51,8 @@ static ssize_t peek(struct upf_ep *ep, const struct fi_msg_tagged *msg, up_peer 
 	/* A caller may do nothing else than this. */
 	up_progress(ep->up);
 	if (up_tag_peek(ep->up, from, msg->tag, msg->ignore, &info, take ? &m : NULL)) {
+		if (flags & FI_CLAIM)
+			set_claim(msg->context, NULL);
 		upf_cq_write_error(ep->rxcq, &none, -FI_ENOMSG, 0);
 		return 0;
 	}
@@ -67,6 +71,8 @@ static ssize_t end_claim(struct upf_ep *ep, const struct upf_recv *r)
 	struct upf_op *op;
 	int ret = -EAGAIN;
 
+	if (!m)
+		return -FI_EINVAL;
 	if (r->flags & FI_DISCARD) {
 		const struct upf_event e = {
 			.ctx = r->ctx, .flags = FI_RECV | FI_TAGGED, .src = FI_ADDR_NOTAVAIL};
@@ -102,7 +108,7 @@ static ssize_t look(struct upf_ep *ep, const struct fi_msg_tagged *msg, uint64_t
 
 	if (!ep->rxcq)
 		return -FI_EOPBADSTATE;
-	if (flags & FI_CLAIM && !msg->context)
+	if (!(flags & (FI_PEEK | FI_CLAIM)) || (flags & FI_CLAIM && !msg->context))
 		return -FI_EINVAL;
 	if (!(flags & FI_PEEK))
 		return end_claim(ep, &r);
@@ -149,8 +155,9 @@ static ssize_t tagged_recvv(struct fid_ep *fid, const struct iovec *iov, void **
 
 static ssize_t tagged_recvmsg(struct fid_ep *fid, const struct fi_msg_tagged *msg, uint64_t flags)
 {
-	if (unlikely(flags & (FI_PEEK | FI_CLAIM | FI_DISCARD)))
-		return look(upf_ep_of(fid), msg, flags);
+	if (unlikely(flags & ~(uint64_t)UPF_RX_FLAGS))
+		return flags & ~(uint64_t)(UPF_RX_FLAGS | LOOKS) ? -FI_EBADFLAGS
+								 : look(upf_ep_of(fid), msg, flags);
 	return recv_any(fid, msg->msg_iov, msg->iov_count, msg->addr, msg->tag, msg->ignore,
 			msg->context, flags);
 }
@@ -202,6 +209,8 @@ static ssize_t tagged_sendv(struct fid_ep *fid, const struct iovec *iov, void **
 
 static ssize_t tagged_sendmsg(struct fid_ep *fid, const struct fi_msg_tagged *msg, uint64_t flags)
 {
+	if (flags & ~(uint64_t)UPF_TX_FLAGS)
+		return -FI_EBADFLAGS;
 	return send_any(fid, msg->msg_iov, msg->iov_count, msg->addr, msg->tag, msg->data,
 			msg->context, flags, upf_tx_reports(upf_ep_of(fid), flags));
 }

@@ -95,12 +95,13 @@ static void test_refused(void **state)
 	REFUSED(hints->ep_attr->protocol = FI_PROTO_SOCK_TCP);
 	REFUSED(hints->ep_attr->max_msg_size = SIZE_MAX);
 	REFUSED(hints->ep_attr->msg_prefix_size = 8);
-	REFUSED(hints->ep_attr->max_order_raw_size = 1);
+	REFUSED(hints->ep_attr->max_order_raw_size = 2049);
+	REFUSED(hints->ep_attr->max_order_war_size = 2049);
 	REFUSED(hints->ep_attr->tx_ctx_cnt = 2);
 	REFUSED(hints->ep_attr->rx_ctx_cnt = FI_SHARED_CONTEXT);
 	REFUSED(hints->tx_attr->inject_size = 4097);
 	REFUSED(hints->tx_attr->iov_limit = 17);
-	REFUSED(hints->tx_attr->rma_iov_limit = 2);
+	REFUSED(hints->tx_attr->rma_iov_limit = 17);
 	REFUSED(hints->tx_attr->op_flags = FI_COMMIT_COMPLETE);
 	REFUSED(hints->tx_attr->msg_order = FI_ORDER_RAW);
 	REFUSED(hints->tx_attr->comp_order = FI_ORDER_RAR);
@@ -111,6 +112,7 @@ static void test_refused(void **state)
 	REFUSED(hints->rx_attr->size = SIZE_MAX);
 	REFUSED(hints->domain_attr->mr_key_size = 9);
 	REFUSED(hints->domain_attr->mr_iov_limit = 2);
+	REFUSED(hints->domain_attr->max_err_data = 1);
 	REFUSED(hints->domain_attr->caps = FI_SHARED_AV);
 	REFUSED(hints->domain_attr->name = strdup("elsewhere"));
 	REFUSED(hints->fabric_attr->name = strdup("elsewhere"));
@@ -209,12 +211,42 @@ static void test_states(void **state)
 	fi_freeinfo(info);
 }
 
+/* Queues and counters of another domain, with another number of threads perhaps, are none of ours;
+ * an endpoint is what was offered, or it is not opened. */
+static void test_other_domain(void **state)
+{
+	struct fi_cq_attr cq_attr = {.format = FI_CQ_FORMAT_TAGGED};
+	struct fi_cntr_attr cntr_attr = {.events = FI_CNTR_EVENTS_COMP};
+	struct fi_av_attr av_attr = {.type = (enum fi_av_type)3};
+	struct fid_cntr *cntr;
+	struct fid_cq *cq;
+	struct fid_av *av;
+	struct fid_ep *ep;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(fi_endpoint(rig.a.domain, rig.info, &ep, NULL), 0);
+	assert_int_equal(fi_cq_open(rig.b.domain, &cq_attr, &cq, NULL), 0);
+	assert_int_equal(fi_cntr_open(rig.b.domain, &cntr_attr, &cntr, NULL), 0);
+	assert_int_equal(fi_ep_bind(ep, &cq->fid, FI_TRANSMIT | FI_RECV), -FI_EINVAL);
+	assert_int_equal(fi_ep_bind(ep, &cntr->fid, FI_SEND), -FI_EINVAL);
+	assert_int_equal(fi_ep_bind(ep, &rig.b.av->fid, 0), -FI_EINVAL);
+	assert_int_equal(fi_ep_bind(ep, &rig.a.av->fid, FI_RECV), -FI_EINVAL);
+	assert_int_equal(fi_close(&cq->fid) | fi_close(&cntr->fid) | fi_close(&ep->fid), 0);
+	rig.info->tx_attr->op_flags = FI_COMMIT_COMPLETE;
+	assert_int_equal(fi_endpoint(rig.a.domain, rig.info, &ep, NULL), -FI_EINVAL);
+	rig.info->tx_attr->op_flags = 0;
+	assert_int_equal(fi_av_open(rig.a.domain, &av_attr, &av, NULL), -FI_EINVAL);
+	fi_rig_teardown(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_offer),	cmocka_unit_test(test_caps),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_mr_modes),
-		cmocka_unit_test(test_choices), cmocka_unit_test(test_states),
+		cmocka_unit_test(test_offer),	     cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_mr_modes),
+		cmocka_unit_test(test_choices),	     cmocka_unit_test(test_states),
+		cmocka_unit_test(test_other_domain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

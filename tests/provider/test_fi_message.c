@@ -221,6 +221,54 @@ static void test_multi_recv_cancel(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* To receive several messages into a buffer is of messages without a tag alone. */
+static void test_multi_recv_tagged(void **state)
+{
+	uint64_t flags = FI_MULTI_RECV | FI_RECV;
+	char to[8] = "";
+	struct iovec iov = {to, sizeof(to)};
+	struct fi_msg_tagged msg = {.msg_iov = &iov, .iov_count = 1, .context = to};
+	struct fi_cq_tagged_entry e;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	msg.addr = FI_ADDR_UNSPEC;
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_MULTI_RECV), -FI_EBADFLAGS);
+	/* Nor is it when all receives are so that do not say something else. */
+	assert_int_equal(fi_control(&rig.b.ep->fid, FI_SETOPSFLAG, &flags), 0);
+	FI_RIG_DO(&rig, fi_trecv(rig.b.ep, to, sizeof(to), NULL, FI_ADDR_UNSPEC, 4, 0, to));
+	FI_RIG_DO(&rig, fi_tinject(rig.a.ep, "tagged", 7, rig.a.peer, 4));
+	e = fi_rig_wait(&rig, rig.b.rxcq);
+	assert_ptr_equal(e.op_context, to);
+	assert_ptr_equal(e.buf, to);
+	assert_int_equal(e.flags, FI_RECV | FI_TAGGED);
+	assert_string_equal(to, "tagged");
+	fi_rig_teardown(&rig);
+}
+
+/* Flags that an operation cannot have are refused, not left out. */
+static void test_flags(void **state)
+{
+	static const uint64_t not_there[] = {FI_TRIGGER, FI_COMMIT_COMPLETE, FI_MULTICAST};
+	char x[] = "x";
+	struct iovec iov = {x, 2};
+	struct fi_msg msg = {.msg_iov = &iov, .iov_count = 1};
+	struct fi_msg_tagged tagged = {.msg_iov = &iov, .iov_count = 1};
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	msg.addr = tagged.addr = rig.a.peer;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(fi_sendmsg(rig.a.ep, &msg, not_there[i]), -FI_EBADFLAGS);
+		assert_int_equal(fi_tsendmsg(rig.a.ep, &tagged, not_there[i]), -FI_EBADFLAGS);
+		assert_int_equal(fi_recvmsg(rig.a.ep, &msg, not_there[i]), -FI_EBADFLAGS);
+		assert_int_equal(fi_trecvmsg(rig.a.ep, &tagged, not_there[i]), -FI_EBADFLAGS);
+	}
+	assert_int_equal(fi_recvmsg(rig.a.ep, &msg, FI_PEEK), -FI_EBADFLAGS);
+	fi_rig_nothing(&rig, rig.b.rxcq);
+	fi_rig_teardown(&rig);
+}
+
 /* Where a message is from, and receives from one peer only. */
 static void test_source(void **state)
 {
@@ -302,6 +350,23 @@ static void test_peek_claim(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* What was not claimed cannot be received or dropped as if it were. */
+static void test_no_claim(void **state)
+{
+	struct fi_context ctx = {.internal = {&ctx}};
+	struct fi_msg_tagged msg = {.tag = 4, .context = &ctx};
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	msg.addr = FI_ADDR_UNSPEC;
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_DISCARD), -FI_EINVAL);
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_PEEK | FI_CLAIM), 0);
+	assert_int_equal(fi_rig_wait_error(&rig, rig.b.rxcq).err, FI_ENOMSG);
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_CLAIM), -FI_EINVAL);
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_CLAIM | FI_DISCARD), -FI_EINVAL);
+	fi_rig_teardown(&rig);
+}
+
 /* A fence: the message behind a large one that nobody receives yet does not pass it. */
 static void test_fence(void **state)
 {
@@ -349,7 +414,8 @@ int main(void)
 		cmocka_unit_test(test_cancel),	   cmocka_unit_test(test_multi_recv),
 		cmocka_unit_test(test_source),	   cmocka_unit_test(test_multi_recv_cancel),
 		cmocka_unit_test(test_peek_claim), cmocka_unit_test(test_fence),
-		cmocka_unit_test(test_peer_ends),
+		cmocka_unit_test(test_peer_ends),  cmocka_unit_test(test_multi_recv_tagged),
+		cmocka_unit_test(test_flags),	   cmocka_unit_test(test_no_claim),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,6 +128,80 @@ static void test_keys(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* Two regions, and pieces in both: of all lengths, and one behind the other here and there. */
+static void test_remote_pieces(void **state)
+{
+	enum { BIG = 300000, ALL_BYTES = 3 + 5000 + BIG + 90 };
+	uint8_t *one = calloc(1, BIG + 100), *two = calloc(1, 6000), *back = calloc(1, ALL_BYTES);
+	uint8_t *from = pattern(ALL_BYTES, 3);
+	struct iovec out[2] = {{from, 1000}, {from + 1000, ALL_BYTES - 1000}};
+	struct iovec in = {back, ALL_BYTES};
+	struct fi_msg_rma msg = {.msg_iov = out, .iov_count = 2, .rma_iov_count = 4};
+	struct fi_rma_iov remote[17] = {0};
+	struct fi_region r1, r2;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(rig.info->tx_attr->rma_iov_limit, 16);
+	r1 = fi_rig_region(&rig, &rig.b, one, BIG + 100, ALL, 1);
+	r2 = fi_rig_region(&rig, &rig.b, two, 6000, ALL, 2);
+	remote[0] = (struct fi_rma_iov){r1.base, 3, r1.key};
+	remote[1] = (struct fi_rma_iov){r2.base + 7, 5000, r2.key};
+	remote[2] = (struct fi_rma_iov){r1.base + 10, BIG, r1.key};
+	remote[3] = (struct fi_rma_iov){r2.base + 5100, 90, r2.key};
+	msg.addr = rig.a.peer;
+	msg.rma_iov = remote;
+	FI_RIG_DO(&rig, fi_writemsg(rig.a.ep, &msg, FI_DELIVERY_COMPLETE));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_memory_equal(one, from, 3);
+	assert_memory_equal(two + 7, from + 3, 5000);
+	assert_memory_equal(one + 10, from + 5003, BIG);
+	assert_memory_equal(two + 5100, from + 5003 + BIG, 90);
+	assert_int_equal(one[3] | one[BIG + 10] | two[6] | two[5007] | two[5190], 0);
+	msg.msg_iov = &in;
+	msg.iov_count = 1;
+	FI_RIG_DO(&rig, fi_readmsg(rig.a.ep, &msg, 0));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_memory_equal(back, from, ALL_BYTES);
+	msg.rma_iov_count = 17;
+	assert_int_equal(fi_writemsg(rig.a.ep, &msg, 0), -FI_EINVAL);
+	assert_int_equal(fi_close(&r1.mr->fid) | fi_close(&r2.mr->fid), 0);
+	fi_rig_teardown(&rig);
+	free(one);
+	free(two);
+	free(back);
+	free(from);
+}
+
+/* Operations that are injected unless they say something else: reads are not meant. */
+static void test_inject_by_default(void **state)
+{
+	uint64_t flags = FI_INJECT | FI_TRANSMIT, bad = FI_TRIGGER | FI_TRANSMIT;
+	static uint8_t there[8192], here[8192], data[8192] = {1};
+	struct fi_region r;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	there[8191] = 9;
+	r = fi_rig_region(&rig, &rig.b, there, sizeof(there), ALL, 1);
+	assert_int_equal(fi_control(&rig.a.ep->fid, FI_SETOPSFLAG, &bad), -FI_EINVAL);
+	assert_int_equal(fi_control(&rig.a.ep->fid, FI_SETOPSFLAG, &flags), 0);
+	FI_RIG_DO(&rig,
+		  fi_read(rig.a.ep, here, sizeof(here), NULL, rig.a.peer, r.base, r.key, NULL));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_int_equal(here[8191], 9);
+	assert_int_equal(
+		fi_write(rig.a.ep, data, sizeof(data), NULL, rig.a.peer, r.base, r.key, NULL),
+		-FI_EMSGSIZE);
+	FI_RIG_DO(&rig, fi_write(rig.a.ep, data, 4096, NULL, rig.a.peer, r.base, r.key, NULL));
+	/* It was injected, so this is too late. */
+	data[0] = 2;
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_int_equal(there[0], 1);
+	assert_int_equal(fi_close(&r.mr->fid), 0);
+	fi_rig_teardown(&rig);
+}
+
 /* Immediate data comes after the data of its write; small, large and none. */
 static void test_writedata(void **state)
 {
@@ -217,6 +291,62 @@ static void test_events(void **state)
 		assert_int_equal(fi_close(&counters[i / 4][i % 4]->fid), 0);
 	assert_int_equal(fi_endpoint(rig.a.domain, rig.info, &rig.a.ep, NULL), 0);
 	assert_int_equal(fi_endpoint(rig.b.domain, rig.info, &rig.b.ep, NULL), 0);
+	fi_rig_teardown(&rig);
+}
+
+/* A counter of a region: what changes it, once for each operation, and nothing else. */
+static void test_region_counter(void **state)
+{
+	struct fi_cntr_attr attr = {.events = FI_CNTR_EVENTS_COMP, .wait_obj = FI_WAIT_UNSPEC};
+	static uint64_t mem[2][1 << 16], here[1 << 16];
+	struct iovec iov = {here, 24};
+	struct fi_msg_rma msg = {.msg_iov = &iov, .iov_count = 1, .rma_iov_count = 3};
+	struct fi_rma_iov remote[3];
+	struct fid_cntr *cntr;
+	struct fi_region r, other;
+	struct fi_rig rig;
+	uint64_t old;
+
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(fi_cntr_open(rig.b.domain, &attr, &cntr, NULL), 0);
+	other = fi_rig_region(&rig, &rig.b, mem[1], sizeof(mem[1]), ALL, 2);
+	assert_int_equal(fi_mr_reg(rig.b.domain, mem[0], sizeof(mem[0]), ALL, 0, 1, FI_RMA_EVENT,
+				   &r.mr, NULL),
+			 0);
+	r.key = fi_mr_key(r.mr);
+	assert_int_equal(fi_mr_bind(r.mr, &cntr->fid, FI_REMOTE_READ), -FI_EINVAL);
+	assert_int_equal(fi_mr_bind(r.mr, &rig.b.ep->fid, 0), -FI_EINVAL);
+	assert_int_equal(fi_mr_bind(r.mr, &cntr->fid, FI_REMOTE_WRITE), 0);
+	assert_int_equal(fi_mr_bind(r.mr, &cntr->fid, FI_REMOTE_WRITE), -FI_EINVAL);
+	assert_int_equal(fi_mr_enable(r.mr), 0);
+	for (int i = 0; i < 3; i++)
+		FI_RIG_DO(&rig, fi_write(rig.a.ep, here, i ? sizeof(here) : 8, NULL, rig.a.peer, 0,
+					 r.key, NULL));
+	FI_RIG_DO(&rig, fi_read(rig.a.ep, here, 8, NULL, rig.a.peer, 0, r.key, NULL));
+	FI_RIG_DO(&rig, fi_write(rig.a.ep, here, 8, NULL, rig.a.peer, 0, other.key, NULL));
+	FI_RIG_DO(&rig, fi_atomic(rig.a.ep, here, 1, NULL, rig.a.peer, 0, r.key, FI_UINT64, FI_SUM,
+				  NULL));
+	FI_RIG_DO(&rig, fi_fetch_atomic(rig.a.ep, here, 1, NULL, &old, NULL, rig.a.peer, 0, r.key,
+					FI_UINT64, FI_SUM, NULL));
+	FI_RIG_DO(&rig, fi_fetch_atomic(rig.a.ep, NULL, 1, NULL, &old, NULL, rig.a.peer, 0, r.key,
+					FI_UINT64, FI_ATOMIC_READ, NULL));
+	/* Two pieces here and one elsewhere, which is the last of the one and the second of the
+	 * other operation. */
+	for (int last = 0; last < 2; last++) {
+		for (int i = 0; i < 3; i++)
+			remote[i] =
+				(struct fi_rma_iov){8u * i, 8, i == 1 + last ? other.key : r.key};
+		msg.addr = rig.a.peer;
+		msg.rma_iov = remote;
+		FI_RIG_DO(&rig, fi_writemsg(rig.a.ep, &msg, 0));
+	}
+	for (int i = 0; i < 10; i++)
+		fi_rig_wait(&rig, rig.a.txcq);
+	assert_int_equal(fi_cntr_wait(cntr, 7, 60000), 0);
+	assert_int_equal(fi_cntr_read(cntr), 7);
+	assert_int_equal(fi_close(&cntr->fid), -FI_EBUSY);
+	assert_int_equal(fi_close(&r.mr->fid) | fi_close(&other.mr->fid), 0);
+	assert_int_equal(fi_close(&cntr->fid), 0);
 	fi_rig_teardown(&rig);
 }
 
@@ -315,6 +445,71 @@ static void test_atomic_pieces(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* Elements in several places at the target, in two regions. */
+static void test_atomic_remote_pieces(void **state)
+{
+	uint32_t one[4] = {1, 2, 3, 4}, two[4] = {5, 6, 7, 8}, old[5] = {0};
+	uint32_t add[5] = {10, 20, 30, 40, 50};
+	struct fi_ioc in = {add, 5}, out[2] = {{old, 2}, {old + 2, 3}};
+	struct fi_msg_atomic msg = {.msg_iov = &in,
+				    .iov_count = 1,
+				    .rma_iov_count = 3,
+				    .datatype = FI_UINT32,
+				    .op = FI_SUM};
+	struct fi_rma_ioc remote[3];
+	struct fi_region r1, r2;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	r1 = fi_rig_region(&rig, &rig.b, one, sizeof(one), ALL, 1);
+	r2 = fi_rig_region(&rig, &rig.b, two, sizeof(two), ALL, 2);
+	remote[0] = (struct fi_rma_ioc){r1.base + 4, 2, r1.key};
+	remote[1] = (struct fi_rma_ioc){r2.base, 1, r2.key};
+	remote[2] = (struct fi_rma_ioc){r2.base + 8, 2, r2.key};
+	msg.addr = rig.a.peer;
+	msg.rma_iov = remote;
+	FI_RIG_DO(&rig, fi_fetch_atomicmsg(rig.a.ep, &msg, out, NULL, 2, 0));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_memory_equal(old, ((uint32_t[]){2, 3, 5, 7, 8}), sizeof(old));
+	assert_memory_equal(one, ((uint32_t[]){1, 12, 23, 4}), sizeof(one));
+	assert_memory_equal(two, ((uint32_t[]){35, 6, 47, 58}), sizeof(two));
+	/* As many there as here, or it is not done. */
+	remote[2].count = 1;
+	assert_int_equal(fi_atomicmsg(rig.a.ep, &msg, 0), -FI_EINVAL);
+	msg.rma_iov_count = 0;
+	assert_int_equal(fi_atomicmsg(rig.a.ep, &msg, 0), -FI_EINVAL);
+	assert_int_equal(fi_close(&r1.mr->fid) | fi_close(&r2.mr->fid), 0);
+	fi_rig_teardown(&rig);
+}
+
+/* To read atomically is to read: it needs that right, and no other. */
+static void test_atomic_rights(void **state)
+{
+	uint64_t mem[2] = {5, 6}, old[2] = {0};
+	struct fi_region read, write;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	read = fi_rig_region(&rig, &rig.b, mem, 8, FI_REMOTE_READ, 1);
+	write = fi_rig_region(&rig, &rig.b, mem + 1, 8, FI_REMOTE_WRITE, 2);
+	FI_RIG_DO(&rig, fi_fetch_atomic(rig.a.ep, NULL, 1, NULL, old, NULL, rig.a.peer, read.base,
+					read.key, FI_UINT64, FI_ATOMIC_READ, NULL));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_int_equal(old[0], 5);
+	FI_RIG_DO(&rig, fi_fetch_atomic(rig.a.ep, mem, 1, NULL, old, NULL, rig.a.peer, read.base,
+					read.key, FI_UINT64, FI_SUM, NULL));
+	expect(&rig, FI_EACCES);
+	FI_RIG_DO(&rig, fi_fetch_atomic(rig.a.ep, NULL, 1, NULL, old, NULL, rig.a.peer, write.base,
+					write.key, FI_UINT64, FI_ATOMIC_READ, NULL));
+	expect(&rig, FI_EACCES);
+	FI_RIG_DO(&rig, fi_atomic(rig.a.ep, mem, 1, NULL, rig.a.peer, write.base, write.key,
+				  FI_UINT64, FI_SUM, NULL));
+	fi_rig_wait(&rig, rig.a.txcq);
+	assert_int_equal(mem[1], 11);
+	assert_int_equal(fi_close(&read.mr->fid) | fi_close(&write.mr->fid), 0);
+	fi_rig_teardown(&rig);
+}
+
 static void test_atomic_valid(void **state)
 {
 	struct fi_atomic_attr attr;
@@ -340,11 +535,20 @@ static void test_atomic_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_models),	     cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_keys),	     cmocka_unit_test(test_writedata),
-		cmocka_unit_test(test_events),	     cmocka_unit_test(test_atomics),
-		cmocka_unit_test(test_comparisons),  cmocka_unit_test(test_atomic_pieces),
+		cmocka_unit_test(test_models),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_writedata),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_atomics),
+		cmocka_unit_test(test_comparisons),
+		cmocka_unit_test(test_atomic_pieces),
 		cmocka_unit_test(test_atomic_valid),
+		cmocka_unit_test(test_remote_pieces),
+		cmocka_unit_test(test_inject_by_default),
+		cmocka_unit_test(test_region_counter),
+		cmocka_unit_test(test_atomic_remote_pieces),
+		cmocka_unit_test(test_atomic_rights),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
