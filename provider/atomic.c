@@ -219,7 +219,7 @@ static ssize_t start(struct fid_ep *fid, const struct call *c)
 	if (unlikely(op && ret))
 		upf_tx_op_put(op);
 	up_ep_leave(ep->up);
-	return ret ? upf_refuse(ep, ret) : 0;
+	return ret ? upf_refuse_to(ep, c->peer, peer, ret) : 0;
 }
 
 /* ---- the functions ---- */

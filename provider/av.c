@@ -182,6 +182,8 @@ static struct upf_ep *forget_one(struct upf_av *av, uint64_t index, const struct
 		if (!*peer)
 			continue;
 		upf_table_set(&ep->peers, index, 0);
+		if (left && !upf_table_get(&ep->peers, left->index))
+			upf_table_set(&ep->peers, left->index, *peer);
 		if (upf_table_get(&ep->sources, *peer) == index + 1)
 			upf_table_set(&ep->sources, *peer, left ? left->index + 1 : 0);
 		return ep;
@@ -189,22 +191,38 @@ static struct upf_ep *forget_one(struct upf_av *av, uint64_t index, const struct
 	return NULL;
 }
 
-/*
- * A peer that lives stays one: it may go on to send, or be inserted again, and it would take the
- * end of the connection for ours. One that is gone is forgotten, without the mutex as its
- * operations end there.
- */
+/* Without the mutex where the library is called. */
 static void forget(struct upf_av *av, uint64_t index, const struct upf_av_entry *left)
 {
 	struct upf_ep *ep;
 	up_peer peer;
 
 	while ((ep = forget_one(av, index, left, &peer))) {
+		if (left)
+			continue;
 		pthread_mutex_unlock(&av->mutex);
-		if (!left && up_peer_error(ep->up, peer))
-			up_peer_remove(ep->up, peer);
+		upf_leave(ep, peer);
 		pthread_mutex_lock(&av->mutex);
 	}
+}
+
+void upf_av_forget(struct upf_ep *ep, up_peer peer)
+{
+	struct upf_av *av = ep->av;
+	uint8_t full[UP_ADDR_MAX];
+	struct upf_addr addr;
+	size_t len;
+
+	if (!av || up_peer_address(ep->up, peer, full, &len) || len > sizeof(addr.addr))
+		return;
+	upf_addr_set(&addr, full, len);
+	pthread_mutex_lock(&av->mutex);
+	upf_table_set(&ep->sources, peer, 0);
+	for (const struct upf_av_entry *e = find(av, &addr); e; e = e->same) {
+		if (upf_table_get(&ep->peers, e->index) == peer)
+			upf_table_set(&ep->peers, e->index, 0);
+	}
+	pthread_mutex_unlock(&av->mutex);
 }
 
 static int remove_one(struct upf_av *av, fi_addr_t addr)
@@ -233,11 +251,13 @@ static int av_remove(struct fid_av *fid, fi_addr_t *fi_addr, size_t count, uint6
 
 	if (flags)
 		return -FI_EINVAL;
+	pthread_mutex_lock(&av->removing);
 	for (size_t i = 0; i < count && !ret; i++) {
 		pthread_mutex_lock(&av->mutex);
 		ret = remove_one(av, fi_addr[i]);
 		pthread_mutex_unlock(&av->mutex);
 	}
+	pthread_mutex_unlock(&av->removing);
 	return ret;
 }
 
@@ -280,9 +300,34 @@ static const char *av_straddr(struct fid_av *fid, const void *addr, char *buf, s
 	return buf;
 }
 
-up_peer upf_av_peer(struct upf_ep *ep, fi_addr_t addr, int *error)
+/* With the endpoint held, so that the peer does not leave in between (leave.c). 0, or an error of
+ * the library's. */
+static int use(struct upf_ep *ep, fi_addr_t addr, const struct upf_addr *copy, up_peer *peer)
 {
 	struct upf_av *av = ep->av;
+	const struct upf_av_entry *e;
+	int ret = up_peer_add(ep->up, copy->addr, copy->bytes, peer);
+
+	if (!ret && !upf_stay(ep, *peer))
+		ret = -EAGAIN;
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&av->mutex);
+	e = entry_at(av, addr);
+	/* Not what was removed meanwhile. */
+	if (!e || memcmp(&e->addr, copy, sizeof(*copy)) != 0)
+		ret = -EINVAL;
+	else if (!upf_table_set(&ep->peers, addr, *peer))
+		ret = -ENOMEM;
+	/* What this leaves out, upf_av_source() finds. */
+	if (!ret && !upf_table_get(&ep->sources, *peer))
+		upf_table_set(&ep->sources, *peer, addr + 1);
+	pthread_mutex_unlock(&av->mutex);
+	return ret;
+}
+
+up_peer upf_av_peer(struct upf_ep *ep, fi_addr_t addr, int *error)
+{
 	const struct upf_av_entry *e;
 	struct upf_addr copy;
 	up_peer peer;
@@ -291,30 +336,21 @@ up_peer upf_av_peer(struct upf_ep *ep, fi_addr_t addr, int *error)
 	*error = -FI_EOPBADSTATE;
 	if (!ep->enabled)
 		return 0;
-	pthread_mutex_lock(&av->mutex);
-	e = entry_at(av, addr);
+	pthread_mutex_lock(&ep->av->mutex);
+	e = entry_at(ep->av, addr);
 	if (e)
 		copy = e->addr;
-	pthread_mutex_unlock(&av->mutex);
+	pthread_mutex_unlock(&ep->av->mutex);
 	*error = -FI_EINVAL;
 	if (!e)
 		return 0;
-	ret = up_peer_add(ep->up, copy.addr, copy.bytes, &peer);
+	up_ep_enter(ep->up);
+	ret = use(ep, addr, &copy, &peer);
+	up_ep_leave(ep->up);
 	*error = upf_error(ret);
-	if (ret)
-		return 0;
-	pthread_mutex_lock(&av->mutex);
-	e = entry_at(av, addr);
-	/* Not what was removed meanwhile. */
-	if (!e || memcmp(&e->addr, &copy, sizeof(copy)) != 0)
-		*error = -FI_EINVAL;
-	else if (!upf_table_set(&ep->peers, addr, peer))
-		*error = -FI_ENOMEM;
-	/* What this leaves out, upf_av_source() finds. */
-	if (!*error && !upf_table_get(&ep->sources, peer))
-		upf_table_set(&ep->sources, peer, addr + 1);
-	pthread_mutex_unlock(&av->mutex);
-	return *error ? 0 : peer;
+	if (ret == -EAGAIN)
+		upf_ep_progress(ep);
+	return ret ? 0 : peer;
 }
 
 fi_addr_t upf_av_source(struct upf_ep *ep, up_peer peer)
@@ -323,6 +359,7 @@ fi_addr_t upf_av_source(struct upf_ep *ep, up_peer peer)
 	struct upf_addr addr;
 	const struct upf_av_entry *e;
 	fi_addr_t source = FI_ADDR_NOTAVAIL;
+	up_peer known;
 	size_t len;
 
 	/* A longer one is not of this provider, and cannot have been inserted. */
@@ -331,10 +368,18 @@ fi_addr_t upf_av_source(struct upf_ep *ep, up_peer peer)
 	upf_addr_set(&addr, full, len);
 	pthread_mutex_lock(&ep->av->mutex);
 	e = find(ep->av, &addr);
-	if (e) {
+	if (e)
 		source = e->index;
+	pthread_mutex_unlock(&ep->av->mutex);
+	/* Kept until the address is removed, so as one that was used; but not an earlier one of the
+	 * address, nor one that is just going. */
+	if (!e || up_peer_add(ep->up, full, len, &known) || known != peer || !upf_stay(ep, peer))
+		return source;
+	pthread_mutex_lock(&ep->av->mutex);
+	e = find(ep->av, &addr);
+	if (e && e->index == source &&
+	    (upf_table_get(&ep->peers, source) == peer || upf_table_set(&ep->peers, source, peer)))
 		upf_table_set(&ep->sources, peer, source + 1);
-	}
 	pthread_mutex_unlock(&ep->av->mutex);
 	return source;
 }
@@ -354,6 +399,7 @@ static int av_close(struct fid *fid)
 		upf_unref(&av->eq->q.refs);
 	upf_unref(&av->domain->refs);
 	pthread_mutex_destroy(&av->mutex);
+	pthread_mutex_destroy(&av->removing);
 	upf_table_fini(&av->entries);
 	free(av->free);
 	free(av);
@@ -403,6 +449,7 @@ int upf_av_open(struct fid_domain *fid, struct fi_av_attr *attr, struct fid_av *
 	if (!av)
 		return -FI_ENOMEM;
 	pthread_mutex_init(&av->mutex, NULL);
+	pthread_mutex_init(&av->removing, NULL);
 	up_list_init(&av->eps);
 	av->domain = domain;
 	av->flags = attr->flags;

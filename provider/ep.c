@@ -132,9 +132,11 @@ static void unbind(struct upf_ep *ep)
 	if (ep->eq)
 		upf_unref(&ep->eq->q.refs);
 	if (ep->av) {
+		pthread_mutex_lock(&ep->av->removing);
 		pthread_mutex_lock(&ep->av->mutex);
 		up_list_del(&ep->of_av);
 		pthread_mutex_unlock(&ep->av->mutex);
+		pthread_mutex_unlock(&ep->av->removing);
 	}
 }
 
@@ -153,6 +155,7 @@ static int ep_close(struct fid *fid)
 	pthread_mutex_unlock(&domain->mutex);
 	unbind(ep);
 	up_ep_close(ep->up);
+	upf_leaves_fini(ep);
 	upf_ops_fini(ep);
 	upf_table_fini(&ep->peers);
 	upf_table_fini(&ep->sources);
@@ -480,7 +483,9 @@ int upf_endpoint(struct fid_domain *fid, struct fi_info *info, struct fid_ep **o
 		free(ep);
 		return upf_error(ret);
 	}
-	ret = join_domain(ep, domain);
+	ret = upf_leaves_init(ep);
+	if (!ret)
+		ret = join_domain(ep, domain);
 	if (ret) {
 		up_ep_close(ep->up);
 		free(ep);

@@ -35,8 +35,17 @@ static inline bool upf_tx_reports(const struct upf_ep *ep, uint64_t flags)
 static inline ssize_t upf_refuse(struct upf_ep *ep, int error)
 {
 	if (error == -EAGAIN)
-		up_progress(ep->up);
+		upf_ep_progress(ep);
 	return upf_error(error);
+}
+
+/* The same of a function that names a peer: it may have left meanwhile (leave.c), and then its
+ * address leads to it again. */
+static inline ssize_t upf_refuse_to(struct upf_ep *ep, fi_addr_t addr, up_peer peer, int error)
+{
+	if (error == -EINVAL && upf_table_get(&ep->peers, addr) != peer)
+		error = -EAGAIN;
+	return upf_refuse(ep, error);
 }
 
 /* Tells of the end of an operation that had none of its own. */

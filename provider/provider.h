@@ -5,9 +5,9 @@
  * An endpoint of libfabric is one of libunderpass. What belongs to it here (operations, cancelling)
  * is guarded by holding that: callbacks run so anyway, other functions call up_ep_enter().
  *
- * Order of locks: held endpoint, then a queue's or an address vector's lock; nothing of
- * libunderpass is called with one of the latter. Domains have a mutex for what is rare: endpoints
- * and regions come and go; it comes before all others.
+ * Order of locks: an address vector's `removing`, held endpoint, then a queue's or an address
+ * vector's lock; nothing of libunderpass is called with one of the latter. Domains have a mutex for
+ * what is rare: endpoints and regions come and go; it comes before all others.
  */
 #ifndef UPF_PROVIDER_H
 #define UPF_PROVIDER_H
@@ -100,6 +100,7 @@ struct upf_av {
 	struct upf_domain *domain;
 	struct upf_eq *eq;
 	uint64_t flags;
+	pthread_mutex_t removing; /* around all else: no endpoint closes meanwhile */
 	pthread_mutex_t mutex;
 	struct upf_av_entry *hash; /* by address */
 	struct upf_table entries;  /* by index: struct upf_av_entry */
@@ -201,6 +202,8 @@ struct upf_ep {
 	struct up_list recvs;	    /* struct upf_op that can be cancelled */
 	size_t nrecvs;
 	size_t nsends;
+	struct up_list leaving; /* peers, see leave.c */
+	unsigned nleaving;	/* __atomic */
 
 	size_t tx_size;
 	size_t rx_size;
@@ -285,6 +288,25 @@ void upf_mrs_close(struct upf_ep *ep);
 up_peer upf_av_peer(struct upf_ep *ep, fi_addr_t addr, int *error);
 /* The address of a peer that none is known of yet. */
 fi_addr_t upf_av_source(struct upf_ep *ep, up_peer peer);
+
+/* The endpoint has a peer no more: the next use of its address makes contact anew. */
+void upf_av_forget(struct upf_ep *ep, up_peer peer);
+
+/* leave.c */
+int upf_leaves_init(struct upf_ep *ep);
+void upf_leaves_fini(struct upf_ep *ep);
+/* Its address was removed: the connection goes when neither end has something open on it. */
+void upf_leave(struct upf_ep *ep, up_peer peer);
+/* It is used again. False: not now, it is just going. */
+bool upf_stay(struct upf_ep *ep, up_peer peer);
+void upf_leaves_progress(struct upf_ep *ep);
+
+static inline void upf_ep_progress(struct upf_ep *ep)
+{
+	up_progress(ep->up);
+	if (unlikely(__atomic_load_n(&ep->nleaving, __ATOMIC_RELAXED)))
+		upf_leaves_progress(ep);
+}
 
 static inline up_peer upf_peer(struct upf_ep *ep, fi_addr_t addr, int *error)
 {

@@ -165,7 +165,7 @@ void upf_queue_progress(struct upf_queue *q)
 {
 	lock_eps(q);
 	for (unsigned i = 0; i < q->neps; i++)
-		up_progress(q->eps[i].ep->up);
+		upf_ep_progress(q->eps[i].ep);
 	unlock_eps(q);
 }
 

@@ -147,5 +147,7 @@ ssize_t upf_recv(struct upf_ep *ep, const struct upf_recv *r)
 	if (unlikely(op && ret))
 		upf_rx_op_put(op);
 	up_ep_leave(ep->up);
-	return ret ? upf_refuse(ep, ret) : 0;
+	if (likely(!ret))
+		return 0;
+	return from == UP_PEER_ANY ? upf_refuse(ep, ret) : upf_refuse_to(ep, r->from, from, ret);
 }

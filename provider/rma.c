@@ -71,7 +71,7 @@ static ssize_t start(struct fid_ep *fid, const struct transfer *t, bool write)
 	if (unlikely(op && ret))
 		upf_tx_op_put(op);
 	up_ep_leave(ep->up);
-	return ret ? upf_refuse(ep, ret) : 0;
+	return ret ? upf_refuse_to(ep, t->peer, peer, ret) : 0;
 }
 
 /* One remote piece, as long as the local ones. */

@@ -24,7 +24,7 @@ static ssize_t send_small(struct upf_ep *ep, const struct upf_send *s, up_peer p
 		ret = post(ep, s, peer, s->iov, s->n, UP_INJECT | upf_up_flags(s->flags), NULL,
 			   NULL);
 	if (unlikely(ret))
-		return upf_refuse(ep, ret);
+		return upf_refuse_to(ep, s->to, peer, ret);
 	upf_tell(ep, s->ctx, done_flags(s), s->report, UPF_CNTR_SEND);
 	return 0;
 }
@@ -48,7 +48,7 @@ static ssize_t send_large(struct upf_ep *ep, const struct upf_send *s, up_peer p
 	if (op && ret)
 		upf_tx_op_put(op);
 	up_ep_leave(ep->up);
-	return ret ? upf_refuse(ep, ret) : 0;
+	return ret ? upf_refuse_to(ep, s->to, peer, ret) : 0;
 }
 
 ssize_t upf_send(struct upf_ep *ep, const struct upf_send *s)

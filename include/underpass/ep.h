@@ -60,6 +60,9 @@ void up_peer_remove(struct up_ep *ep, up_peer peer);
 /* Why operations with the peer cannot start: 0: they can, -EHOSTDOWN, -EPROTO, -EPROTONOSUPPORT,
  * -EINVAL for a handle of none. */
 int up_peer_error(struct up_ep *ep, up_peer peer);
+/* How much is open with the peer: operations that have not ended, messages from it that were not
+ * received, receives that wait for it alone. With 0, removing it ends nothing here. */
+unsigned up_peer_busy(struct up_ep *ep, up_peer peer);
 /* The address of a peer, also of one that was never added but sent something. 0 or -EINVAL. */
 int up_peer_address(struct up_ep *ep, up_peer peer, void *addr, size_t *len);
 

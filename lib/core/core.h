@@ -75,6 +75,8 @@ struct up_protocol {
 	unsigned (*progress)(struct up_ep *ep);
 	/* After all operations with the peer have failed. May be NULL. */
 	void (*peer_gone)(struct up_ep *ep, struct up_peer_state *peer);
+	/* What it keeps of the peer's, or for it, that is no operation. May be NULL. */
+	unsigned (*busy)(struct up_ep *ep, struct up_peer_state *peer);
 	up_packet_handler *handlers[UP_PKT_TYPES]; /* NULL: another protocol's */
 };
 

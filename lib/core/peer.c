@@ -391,6 +391,23 @@ int up_peer_error(struct up_ep *ep, up_peer peer)
 	return r;
 }
 
+unsigned up_peer_busy(struct up_ep *ep, up_peer peer)
+{
+	struct up_peer_state *p;
+	unsigned n = 0;
+
+	up_ep_lock(ep);
+	p = peer < ep->npeers ? ep->peers[peer] : NULL;
+	if (p)
+		n = p->nopen + p->nqueued + up_peer_stuck(p);
+	for (unsigned i = 0; p && i < up_priv(ep)->nprotocols; i++) {
+		if (up_priv(ep)->protocols[i]->busy)
+			n += up_priv(ep)->protocols[i]->busy(ep, p);
+	}
+	up_ep_unlock(ep);
+	return n;
+}
+
 int up_peer_address(struct up_ep *ep, up_peer peer, void *addr, size_t *len)
 {
 	int r = -EINVAL;

@@ -97,6 +97,25 @@ void up_tag_messages_peer_gone(struct up_tag_state *t, struct up_peer_state *pee
 	}
 }
 
+static unsigned messages_of(const struct up_list *messages, const struct up_peer_state *peer)
+{
+	const struct up_list *at;
+	unsigned n = 0;
+
+	for (at = messages->next; at != messages; at = at->next)
+		n += UP_CONTAINER_OF(at, const struct up_tag_message, all)->peer == peer;
+	return n;
+}
+
+unsigned up_tag_messages_of(const struct up_tag_state *t, const struct up_peer_state *peer)
+{
+	unsigned n = messages_of(&t->claimed, peer);
+
+	for (unsigned k = 0; k < UP_TAG_KINDS; k++)
+		n += messages_of(&t->space[k].unexpected, peer);
+	return n;
+}
+
 int up_tag_peek(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
 		struct up_tag_info *info, struct up_tag_message **claim)
 {

@@ -60,6 +60,16 @@ static void peer_gone(struct up_ep *ep, struct up_peer_state *peer)
 		up_tag_recv_stop(ep, r, status);
 }
 
+static unsigned busy(struct up_ep *ep, struct up_peer_state *peer)
+{
+	struct up_list *at, *tmp;
+	unsigned n = find_from(ep->tag, peer->id) != NULL;
+
+	up_list_each (at, tmp, &ep->tag->moving)
+		n += UP_CONTAINER_OF(at, struct up_tag_recv, all)->info.from == peer->id;
+	return n + up_tag_messages_of(ep->tag, peer);
+}
+
 static void end_moving(struct up_ep *ep, struct up_tag_recv *r)
 {
 	struct up_tag_info info = r->info;
@@ -98,6 +108,7 @@ const struct up_protocol up_tag_protocol = {
 	.init = init,
 	.fini = fini,
 	.peer_gone = peer_gone,
+	.busy = busy,
 	.handlers = {[UP_PKT_TAG_EAGER] = up_tag_eager_packet,
 		     [UP_PKT_TAG_RENDEZVOUS] = up_tag_rendezvous_packet},
 };

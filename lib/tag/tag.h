@@ -133,6 +133,8 @@ struct up_tag_message *up_tag_find_message(struct up_tag_space *t, uint64_t tag,
 /* message.c */
 void up_tag_messages_init(struct up_tag_state *t);
 void up_tag_messages_fini(struct up_tag_state *t);
+/* How many from the peer nobody has received yet. */
+unsigned up_tag_messages_of(const struct up_tag_state *t, const struct up_peer_state *peer);
 void up_tag_messages_peer_gone(struct up_tag_state *t, struct up_peer_state *peer);
 /* NULL: no memory. Only pool and held are set. */
 struct up_tag_message *up_tag_message_create(struct up_tag_state *t, size_t bytes);

@@ -417,42 +417,6 @@ static void test_event_queue(void **state)
 	fi_rig_teardown(&rig);
 }
 
-/* ---- address vectors ---- */
-
-static void test_addresses(void **state)
-{
-	uint8_t addr[FI_NAME_MAX], got[FI_NAME_MAX];
-	size_t len = sizeof(addr);
-	fi_addr_t second;
-	char text[200], buf[8];
-	struct fi_rig rig;
-
-	fi_rig_setup(&rig, NULL);
-	assert_int_equal(fi_getname(&rig.b.ep->fid, addr, &len), 0);
-	assert_int_equal(fi_av_insert(rig.a.av, addr, 1, &second, 0, NULL), 1);
-	assert_int_not_equal(second, rig.a.peer);
-	len = sizeof(got);
-	assert_int_equal(fi_av_lookup(rig.a.av, second, got, &len), 0);
-	assert_int_equal(len, sizeof(got));
-	assert_memory_equal(got, addr, sizeof(addr));
-	len = sizeof(text);
-	assert_non_null(fi_av_straddr(rig.a.av, addr, text, &len));
-	assert_memory_equal(text, "underpass://", 12);
-	/* The other one goes on to work, and after it was inserted again that one does. */
-	send_one(&rig, buf);
-	fi_rig_wait(&rig, rig.b.rxcq);
-	assert_int_equal(fi_av_remove(rig.a.av, &rig.a.peer, 1, 0), 0);
-	assert_int_equal(fi_tsend(rig.a.ep, "x", 2, NULL, rig.a.peer, 9, NULL), -FI_EINVAL);
-	FI_RIG_DO(&rig, fi_tinject(rig.a.ep, "x", 2, second, 9));
-	assert_int_equal(fi_av_remove(rig.a.av, &second, 1, 0), 0);
-	assert_int_equal(fi_av_insert(rig.a.av, addr, 1, &rig.a.peer, 0, NULL), 1);
-	FI_RIG_DO(&rig, fi_trecv(rig.b.ep, buf, 8, NULL, FI_ADDR_UNSPEC, 9, 0, buf));
-	fi_rig_wait(&rig, rig.b.rxcq);
-	send_one(&rig, buf);
-	fi_rig_wait(&rig, rig.b.rxcq);
-	fi_rig_teardown(&rig);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -460,7 +424,7 @@ int main(void)
 		cmocka_unit_test(test_selective),   cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_no_waiting),  cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_counter),	    cmocka_unit_test(test_poll_set),
-		cmocka_unit_test(test_event_queue), cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_event_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
