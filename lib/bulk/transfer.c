@@ -206,9 +206,9 @@ void up_bulk_start(struct up_bulk *b)
 }
 
 /* As many turns as there are transfers, or a round's worth of bytes. */
-static __attribute__((noinline)) unsigned take_turns(struct up_list *active)
+static unsigned progress(struct up_ep *ep)
 {
-	struct up_list *at, *tmp;
+	struct up_list *active = &ep->bulk->active, *at, *tmp;
 	size_t moved = 0, turns = 0;
 	unsigned did = 0;
 
@@ -226,12 +226,9 @@ static __attribute__((noinline)) unsigned take_turns(struct up_list *active)
 	return did;
 }
 
-/* Who polls comes by here all the time: see rma/rma.c. */
-static unsigned progress(struct up_ep *ep)
+static const struct up_list *work(const struct up_ep *ep)
 {
-	struct up_list *active = &ep->bulk->active;
-
-	return up_list_empty(active) ? 0 : take_turns(active);
+	return &ep->bulk->active;
 }
 
 static bool end_one(struct up_list *list, struct up_peer_state *peer, int status)
@@ -299,6 +296,7 @@ const struct up_protocol up_bulk_protocol = {
 	.init = init,
 	.fini = fini,
 	.progress = progress,
+	.work = work,
 	.peer_gone = peer_gone,
 	.handlers = {[UP_PKT_TAG_PULL] = up_bulk_pulled},
 };

@@ -49,16 +49,16 @@ struct up_peer_state {
 	up_peer id;
 	struct up_ep *ep;
 	struct up_link *link;
-	void *pending;	       /* the core's: the packet that was reserved */
-	size_t answer_room;    /* left */
-	unsigned nopen;	       /* operations that have a number: sent, and not answered yet */
-	int error;	       /* why no operation can start, 0: one can */
-	bool resuming;	       /* the core's: in up_op.resume() of one of `parked` */
-	unsigned nqueued;      /* operations that were started and wait in a protocol's own lists */
-	struct up_list open;   /* struct up_op, with a number */
-	struct up_list parked; /* struct up_op, to resume */
-	struct up_list stuck;  /* struct up_peer_state, of the endpoint: has operations to resume */
 	struct up_rma_peer *rma; /* rma's; NULL at first */
+	int error;		 /* why no operation can start, 0: one can */
+	unsigned nopen;		 /* operations that have a number: sent, and not answered yet */
+	unsigned nqueued;	 /* that were started and wait in a protocol's own lists */
+	unsigned nparked;	 /* to resume; one that is being resumed is among them */
+	void *pending;		 /* the core's: the packet that was reserved */
+	size_t answer_room;	 /* left */
+	struct up_list open;	 /* struct up_op, with a number */
+	struct up_list parked;	 /* struct up_op, to resume */
+	struct up_list stuck; /* struct up_peer_state, of the endpoint: has operations to resume */
 	size_t addr_bytes;
 	uint8_t addr[UP_ADDR_MAX];
 };
@@ -71,8 +71,10 @@ struct up_protocol {
 	const char *name;
 	int (*init)(struct up_ep *ep);
 	void (*fini)(struct up_ep *ep);
-	/* In every progress; how much it did. May be NULL. */
+	/* In every progress in which the list of what there is to do is not empty; how much it did.
+	 * Both may be NULL. */
 	unsigned (*progress)(struct up_ep *ep);
+	const struct up_list *(*work)(const struct up_ep *ep);
 	/* After all operations with the peer have failed. May be NULL. */
 	void (*peer_gone)(struct up_ep *ep, struct up_peer_state *peer);
 	/* What it keeps of the peer's, or for it, that is no operation. May be NULL. */
@@ -94,8 +96,9 @@ struct up_ep {
 	struct up_ep_private *core;
 	struct up_peer_state **peers; /* by handle; NULL: removed, and [0] always */
 	uint64_t npeers;	      /* slots */
-	bool shared;		      /* several threads may be here */
-	unsigned depth;		      /* how often the lock is held, without threads too */
+	unsigned unpolled; /* operations since the last progress that asked nothing of their peer */
+	bool shared;	   /* several threads may be here */
+	unsigned depth;	   /* how often the lock is held, without threads too */
 };
 
 /* The lock for endpoints with several threads; use the two below. */
@@ -176,7 +179,16 @@ void up_op_park(struct up_peer_state *peer, struct up_op *op);
 /* Are there parked operations? Then new ones park, or answer -EAGAIN. */
 static inline bool up_peer_stuck(const struct up_peer_state *peer)
 {
-	return peer->resuming || !up_list_empty(&peer->parked);
+	return peer->nparked != 0;
+}
+
+/*
+ * Can an operation start, and is there nothing that it could overtake? One look at four words; the
+ * other functions tell why not, and know which of the open ones nobody can overtake.
+ */
+static inline bool up_peer_clear(const struct up_peer_state *peer)
+{
+	return !((unsigned)peer->error | peer->nopen | peer->nqueued | peer->nparked);
 }
 
 /* The peer of a handle for an operation that may not overtake parked ones: NULL with *error, which

@@ -134,8 +134,10 @@ static int start_protocols(struct up_ep_private *core)
 		if (r)
 			return r;
 		core->protocols[core->nprotocols++] = p;
-		if (p->progress)
-			core->progress[core->nprogress++] = p->progress;
+		if (p->progress) {
+			core->progress[core->nprogress].work = p->work(&core->pub);
+			core->progress[core->nprogress++].run = p->progress;
+		}
 		for (unsigned t = 0; t < UP_PKT_TYPES; t++) {
 			if (p->handlers[t])
 				core->handlers[t] = p->handlers[t];
@@ -309,30 +311,54 @@ unsigned up_core_progress(struct up_ep_private *core)
 	unsigned n = 0, local = 0;
 
 	core->kicked = false;
-	for (unsigned i = 0; i < core->nlanes; i++)
-		n += core->lanes[i]->ops->poll(core->lanes[i]);
-	for (unsigned i = 0; i < core->nprogress; i++)
-		local += core->progress[i](&core->pub);
+	core->pub.unpolled = 0;
+	for (unsigned i = 0; i < core->nlanes; i++) {
+		struct up_lane *lane = core->lanes[i];
+
+		if (lane->rests)
+			lane->rests--;
+		else
+			n += lane->ops->poll(lane);
+	}
+	for (unsigned i = 0; i < core->nprogress; i++) {
+		if (__builtin_expect(!up_list_empty(core->progress[i].work), 0))
+			local += core->progress[i].run(&core->pub);
+	}
 	if (__builtin_expect(!up_list_empty(&core->stuck), 0))
 		local += up_ops_resume(core);
 	if (__builtin_expect(!up_list_empty(&core->ended), 0))
 		local += up_peers_settle(core);
-	if (local)
+	if (__builtin_expect(local != 0, 0))
 		up_activity(core, local);
 	return n + local;
 }
 
-unsigned up_progress(struct up_ep *ep)
+static unsigned progress_shared(struct up_ep_private *core)
 {
-	struct up_ep_private *core = up_priv(ep);
 	unsigned n = 0;
 
-	up_ep_lock(ep);
-	if (__builtin_expect(ep->depth == 1, 1)) {
+	up_ep_lock(&core->pub);
+	if (core->pub.depth == 1) {
 		if (core->automatic.running)
 			__atomic_store_n(&core->calls, core->calls + 1, __ATOMIC_RELAXED);
 		n = up_core_progress(core);
 	}
-	up_ep_unlock(ep);
+	up_ep_unlock(&core->pub);
+	return n;
+}
+
+/* Whoever polls comes by here all the time, mostly for nothing. */
+unsigned up_progress(struct up_ep *ep)
+{
+	unsigned n;
+
+	if (ep->shared)
+		return progress_shared(up_priv(ep));
+	/* A callback's. */
+	if (__builtin_expect(ep->depth != 0, 0))
+		return 0;
+	ep->depth = 1;
+	n = up_core_progress(up_priv(ep));
+	ep->depth = 0;
 	return n;
 }

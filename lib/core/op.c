@@ -107,6 +107,7 @@ static void unpark(struct up_op *op)
 	op->parked.prev->next = op->parked.next;
 	op->parked.next->prev = op->parked.prev;
 	op->parked.next = NULL;
+	op->peer->nparked--;
 }
 
 /* ---- sending ---- */
@@ -262,6 +263,7 @@ void up_op_park(struct up_peer_state *peer, struct up_op *op)
 	if (up_list_empty(&peer->stuck))
 		up_list_add_tail(&core->stuck, &peer->stuck);
 	up_list_add_tail(&peer->parked, &op->parked);
+	peer->nparked++;
 	up_core_kick(&core->pub);
 }
 
@@ -273,13 +275,13 @@ static bool resume_first(struct up_peer_state *peer)
 
 	/* Off the list first, as resume() may free it. */
 	unpark(op);
-	peer->resuming = true;
+	peer->nparked++;
 	r = op->resume(op);
-	peer->resuming = false;
 	if (r == -EAGAIN) {
 		up_list_add_tail(peer->parked.next, &op->parked);
 		return false;
 	}
+	peer->nparked--;
 	if (r) {
 		if (op->number)
 			close_op(up_priv(peer->ep), op);

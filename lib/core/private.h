@@ -70,7 +70,11 @@ struct up_ep_private {
 	const struct up_protocol *protocols[UP_PROTOCOLS_MAX];
 	unsigned nprotocols;
 	unsigned nprogress;
-	unsigned (*progress[UP_PROTOCOLS_MAX])(struct up_ep *ep);
+	/* Of those that have any: what there is to do, and who does it. */
+	struct {
+		const struct up_list *work;
+		unsigned (*run)(struct up_ep *ep);
+	} progress[UP_PROTOCOLS_MAX];
 	up_packet_handler *handlers[UP_PKT_TYPES];
 
 	struct up_op_slot *slots;

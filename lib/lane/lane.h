@@ -104,6 +104,8 @@ struct up_lane {
 	/* From how many bytes on a transfer through get()/put() is faster than packets. */
 	size_t direct_from;
 	bool alone; /* the endpoint has no other lane; the core's */
+	/* The lane's: polls that the core may leave out. It counts them down. */
+	uint32_t rests;
 };
 
 /* Bytes of answer_room that an answer with this payload takes: whole lines of 64, for a ring's word

@@ -3,7 +3,7 @@
  * Read progress: the initiator's side of reads, and the target's of small ones. A stretch that is
  * long and in one piece here is written by the target, through the lane; the rest comes in answers.
  */
-#include "rma/rma.h"
+#include "rma/quick.h"
 
 #include <string.h>
 
@@ -250,19 +250,30 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 	return read_many(peer, c);
 }
 
+static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,
+						     struct up_rma_call *c)
+{
+	int ret;
+
+	if (c->flags & ~(unsigned)UP_FENCE || !up_rma_valid(c))
+		return -EINVAL;
+	up_ep_lock(ep);
+	ret = start(ep, peer, c);
+	up_ep_unlock(ep);
+	return ret;
+}
+
 int up_rma_read(struct up_ep *ep, up_peer peer, const struct iovec *local, size_t nlocal,
 		const struct up_rma_iov *remote, size_t nremote, unsigned flags, up_done *done,
 		void *ctx)
 {
-	struct up_rma_call c = {local, nlocal, remote, nremote, 0, 0, flags, done, ctx};
-	int ret;
+	struct up_rma_call c;
 
-	if (flags & ~(unsigned)UP_FENCE || !up_rma_valid(&c))
-		return -EINVAL;
-	up_ep_lock(ep);
-	ret = start(ep, peer, &c);
-	up_ep_unlock(ep);
-	return ret;
+	if (!(flags & ~(unsigned)UP_FENCE) &&
+	    up_rma_quick(ep, peer, local, nlocal, remote, nremote, UP_RMA_READ))
+		return up_rma_quick_end(ep, done, ctx, remote->len);
+	c = (struct up_rma_call){local, nlocal, remote, nremote, 0, 0, flags, done, ctx};
+	return check_and_start(ep, peer, &c);
 }
 
 /* ---- the target ---- */

@@ -55,9 +55,10 @@ static bool drive(struct up_list *queue)
 	       UP_CONTAINER_OF(first, const struct up_rma_op, link)->sent != sent;
 }
 
-static __attribute__((noinline)) unsigned drive_busy(struct up_list *busy)
+/* Write progress and read progress; the target's queue is moved by bulk/. */
+static unsigned progress(struct up_ep *ep)
 {
-	struct up_list *last = busy->prev, *at = NULL;
+	struct up_list *busy = &ep->rma->busy, *last = busy->prev, *at = NULL;
 	unsigned n = 0;
 
 	/* Callbacks may add peers, behind the last; they end none. */
@@ -75,18 +76,9 @@ static __attribute__((noinline)) unsigned drive_busy(struct up_list *busy)
 	return n;
 }
 
-/*
- * Write progress and read progress; the target's queue is moved by bulk/. Who polls comes by here
- * all the time, mostly for nothing: what there is to do is a function of its own, so that this one
- * needs no stack.
- */
-static unsigned progress(struct up_ep *ep)
+static const struct up_list *work(const struct up_ep *ep)
 {
-	struct up_rma_state *rma = ep->rma;
-
-	if (rma->run)
-		rma->run = 0;
-	return up_list_empty(&rma->busy) ? 0 : drive_busy(&rma->busy);
+	return &ep->rma->busy;
 }
 
 /* With a status an operation sends no more, so its queue runs empty. */
@@ -137,6 +129,7 @@ const struct up_protocol up_rma_protocol = {
 	.init = init,
 	.fini = fini,
 	.progress = progress,
+	.work = work,
 	.peer_gone = peer_gone,
 	.handlers = {[UP_PKT_WRITE] = up_rma_write_packet,
 		     [UP_PKT_WRITE_LARGE] = up_rma_write_large_packet,

@@ -104,7 +104,6 @@ struct up_rma_state {
 	void *touched_ctx;
 	struct up_list busy;	/* struct up_rma_peer */
 	struct up_list serving; /* struct up_rma_request, reads */
-	unsigned run;		/* direct operations since the last progress */
 	struct up_pool parts;
 	struct up_pool ops;
 	struct up_pool requests;
@@ -260,6 +259,10 @@ static inline void up_rma_look(const struct up_rma_part *part, const struct up_p
 	if (__builtin_expect(p && p->flags & UP_PKT_F_MAP, 0))
 		up_rma_window_ask(part->op.peer, part->key);
 }
+
+/* Direct operations in a row without progress; then one takes the ordinary way, which finds out
+ * whether the peer still lives. */
+#define UP_RMA_UNPOLLED 4096u
 
 /* What one atomic starts; operand and compare are NULL where the operation takes none. */
 struct up_rma_atomic {

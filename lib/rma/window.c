@@ -15,7 +15,7 @@
  * large operations behind one another none would ever find that nothing is open; these wait for
  * what is before them, in the queue (up_rma_direct_turn()).
  */
-#include "rma/rma.h"
+#include "rma/quick.h"
 
 #include <endian.h>
 #include <string.h>
@@ -28,9 +28,6 @@
 #define QUANTUM ((size_t)1 << 20)
 /* Bytes that one call moves at once; more is moved in turns, by the target. */
 #define MOST ((size_t)4 << 20)
-/* Operations in a row without progress; then one takes the ordinary way, which finds out whether
- * the peer still lives. */
-#define RUN 4096u
 
 static struct up_rma_window **bucket(struct up_rma_peer *rp, uint64_t key)
 {
@@ -207,11 +204,9 @@ static bool enter(struct up_peer_state *peer, struct up_rma_window *w)
 
 static bool may_use(struct up_peer_state *peer)
 {
-	struct up_rma_state *rma = peer->ep->rma;
-
-	if (!up_peer_quiet(peer) || rma->run >= RUN)
+	if (!up_peer_quiet(peer) || peer->ep->unpolled >= UP_RMA_UNPOLLED)
 		return false;
-	rma->run++;
+	peer->ep->unpolled++;
 	return true;
 }
 
@@ -237,22 +232,6 @@ static inline int check(const struct up_rma_window *w, uint64_t addr, size_t len
 	return up_range_inside(addr, len, w->base, w->bytes) ? 0 : -ERANGE;
 }
 
-/* A word is one access, so that who looks at it meanwhile sees all of it or nothing. */
-static inline void copy(void *to, const void *from, size_t len)
-{
-	switch (len) {
-	case 4:
-		memcpy(to, from, 4);
-		break;
-	case 8:
-		memcpy(to, from, 8);
-		break;
-	default:
-		memcpy(to, from, len);
-		break;
-	}
-}
-
 static inline void move(uint8_t *there, const struct up_rma_call *c, size_t offset, size_t len,
 			unsigned access)
 {
@@ -260,9 +239,9 @@ static inline void move(uint8_t *there, const struct up_rma_call *c, size_t offs
 		uint8_t *here = (uint8_t *)c->local[0].iov_base + offset;
 
 		if (access == UP_RMA_WRITE)
-			copy(there, here, len);
+			up_rma_copy(there, here, len);
 		else
-			copy(here, there, len);
+			up_rma_copy(here, there, len);
 	} else if (access == UP_RMA_WRITE) {
 		up_iov_read(there, c->local, c->nlocal, offset, len);
 	} else {

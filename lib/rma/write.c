@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Write progress: the initiator's side of writes, and the target's of small ones. */
-#include "rma/rma.h"
+#include "rma/quick.h"
 
 #include <endian.h>
 #include <string.h>
@@ -212,19 +212,31 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 	return write_many(peer, c);
 }
 
+static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,
+						     struct up_rma_call *c)
+{
+	int ret;
+
+	if (c->flags & ~FLAGS || !up_rma_valid(c) ||
+	    (c->flags & UP_INJECT && c->bytes > UP_INJECT_MAX))
+		return -EINVAL;
+	up_ep_lock(ep);
+	ret = start(ep, peer, c);
+	up_ep_unlock(ep);
+	return ret;
+}
+
 int up_rma_write(struct up_ep *ep, up_peer peer, const struct iovec *local, size_t nlocal,
 		 const struct up_rma_iov *remote, size_t nremote, uint64_t imm, unsigned flags,
 		 up_done *done, void *ctx)
 {
-	struct up_rma_call c = {local, nlocal, remote, nremote, 0, imm, flags, done, ctx};
-	int ret;
+	struct up_rma_call c;
 
-	if (flags & ~FLAGS || !up_rma_valid(&c) || (flags & UP_INJECT && c.bytes > UP_INJECT_MAX))
-		return -EINVAL;
-	up_ep_lock(ep);
-	ret = start(ep, peer, &c);
-	up_ep_unlock(ep);
-	return ret;
+	if (!(flags & ~(FLAGS & ~UP_IMM)) &&
+	    up_rma_quick(ep, peer, local, nlocal, remote, nremote, UP_RMA_WRITE))
+		return up_rma_quick_end(ep, flags & UP_INJECT ? NULL : done, ctx, remote->len);
+	c = (struct up_rma_call){local, nlocal, remote, nremote, 0, imm, flags, done, ctx};
+	return check_and_start(ep, peer, &c);
 }
 
 /* ---- the target ---- */

@@ -2,11 +2,14 @@
 /*
  * Operations that the initiator does alone (rma/window.c), over the shm lane: loads and stores on
  * memory of up_mem_alloc(), and long ones on any. That one went this way is seen by its end inside
- * of the call, without the target's progress.
+ * of the call, without the target's progress. With RIG_THREADS=multiple the same between endpoints
+ * of several threads, which do not take the quick way (rma/quick.h).
  */
 #include "rig.h"
 
 #include "rma/rma.h"
+
+#include <underpass/am.h>
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -81,7 +84,12 @@ static void warm(struct bench *t, uint64_t base, uint64_t key)
 
 static void setup(struct bench *t)
 {
-	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "shm"};
+	const char *threads = getenv("RIG_THREADS");
+	const struct up_ep_attr attr = {
+		.thread = threads && !strcmp(threads, "multiple") ? UP_THREAD_MULTIPLE
+								  : UP_THREAD_SINGLE,
+		.lanes = "shm",
+	};
 
 	memset(t, 0, sizeof(*t));
 	rig_setup(&t->rig, &attr);
@@ -377,6 +385,50 @@ static void run_without_progress(void **state)
 	teardown(&t);
 }
 
+struct nested {
+	struct bench t;
+	unsigned calls, progress;
+};
+
+static void poll_inside(void *ctx, int status, size_t bytes)
+{
+	struct nested *n = ctx;
+	const struct rig_done before = n->t.done;
+	struct up_rma_iov to = {BASE + 8, 8, n->t.key};
+	struct iovec from = {n->t.local, 8};
+
+	n->progress += up_progress(n->t.rig.a);
+	assert_int_equal(n->t.done.calls, before.calls);
+	/* Another one may start, and ends inside of this. */
+	if (!n->calls++)
+		assert_int_equal(up_rma_write(n->t.rig.a, n->t.rig.to_b, &from, 1, &to, 1, 0, 0,
+					      poll_inside, n),
+				 0);
+}
+
+/* A callback inside of the call is like any other: nothing moves while it runs. */
+static void callback(void **state)
+{
+	struct up_rma_iov to;
+	struct iovec from;
+	struct nested n = {0};
+
+	setup(&n.t);
+	memset(n.t.local, 0x33, 8);
+	to = (struct up_rma_iov){BASE, 8, n.t.key};
+	from = (struct iovec){n.t.local, 8};
+	/* Something for progress to find. */
+	assert_int_equal(
+		up_am_request(n.t.rig.b, n.t.rig.to_a, 1, NULL, 0, NULL, 0, 0, 0, NULL, NULL), 0);
+	assert_int_equal(
+		up_rma_write(n.t.rig.a, n.t.rig.to_b, &from, 1, &to, 1, 0, 0, poll_inside, &n), 0);
+	assert_int_equal(n.calls, 2);
+	assert_int_equal(n.progress, 0);
+	assert_int_equal(n.t.remote[15], 0x33);
+	assert_true(up_progress(n.t.rig.a) > 0);
+	teardown(&n.t);
+}
+
 /* The key is closed, the memory another's: the old window leads nowhere. */
 static void closed(void **state)
 {
@@ -526,6 +578,7 @@ int main(void)
 		cmocka_unit_test(ordinary_memory),
 		cmocka_unit_test(one_behind_another),
 		cmocka_unit_test(run_without_progress),
+		cmocka_unit_test(callback),
 		cmocka_unit_test(closed),
 		cmocka_unit_test(freed),
 		cmocka_unit_test(close_in_use),

@@ -167,8 +167,7 @@ struct ofi_lane {
 	uint32_t polls;
 	uint64_t looked; /* when, of a coarse clock */
 	/* While another lane is busy, and this one is not, it is not polled every time. */
-	uint64_t rest; /* until then; 0: it is polled */
-	uint32_t rests;
+	uint64_t rest;	   /* until then; 0: it is polled */
 	uint32_t empty;	   /* polls in a row that found nothing */
 	uint64_t activity; /* of the endpoint, at the last poll */
 	uint64_t checked;  /* deadlines */
@@ -177,6 +176,13 @@ struct ofi_lane {
 static inline struct ofi_lane *ofi_lane_of(const struct ofi_link *l)
 {
 	return (struct ofi_lane *)l->base.lane;
+}
+
+/* Something is about to come, or somebody to sleep: the lane rests no more. */
+static inline void ofi_awaken(struct ofi_lane *lane)
+{
+	lane->rest = 0;
+	lane->empty = lane->base.rests = 0;
 }
 
 static inline struct ofi_link *ofi_link_of(struct up_list *node)

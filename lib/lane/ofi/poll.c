@@ -13,7 +13,7 @@
  * calls it looks at the clock then. */
 #define REST_NS 20000u
 #define REST_LONE_NS 100000u
-#define REST_CALLS 32u
+#define REST_CALLS 64u
 #define REST_AFTER 64u /* empty polls */
 /* While nothing is expected, the events are looked at this seldom: they cost as much as a poll. */
 #define EVENT_NS 2000000u
@@ -204,8 +204,10 @@ static bool resting(struct ofi_lane *lane)
 {
 	if (!lane->rest)
 		return false;
-	if (++lane->rests % REST_CALLS || up_clock_ns() < lane->rest)
+	if (up_clock_ns() < lane->rest) {
+		lane->base.rests = REST_CALLS - 1;
 		return true;
+	}
 	lane->rest = 0;
 	return false;
 }

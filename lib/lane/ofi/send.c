@@ -182,7 +182,7 @@ void up_ofi_commit(struct up_link *base, void *packet, size_t bytes)
 	struct ofi_tx *tx;
 
 	/* There will be an answer. */
-	ofi_lane_of(l)->rest = ofi_lane_of(l)->empty = 0;
+	ofi_awaken(ofi_lane_of(l));
 	if (packet == l->small) {
 		inject(l, bytes);
 		return;

@@ -154,7 +154,7 @@ bool up_ofi_arm(struct up_lane *base)
 		return false;
 	lane->awake = 0;
 	lane->look = true;
-	lane->rest = lane->empty = 0;
+	ofi_awaken(lane);
 	up_ofi_repost(lane);
 	/* Better than to be woken up at once is not to sleep. */
 	return quiet(lane) && epoll_wait(lane->epoll, &e, 1, 0) == 0;

@@ -296,9 +296,8 @@ static unsigned settle(struct shm_lane *lane)
 	return done;
 }
 
-unsigned up_shm_poll(struct up_lane *base)
+static __attribute__((noinline)) unsigned poll_all(struct shm_lane *lane)
 {
-	struct shm_lane *lane = (struct shm_lane *)base;
 	unsigned done = 0;
 
 	/* A call back may not poll: it would be given the packet that is being handled. */
@@ -309,7 +308,6 @@ unsigned up_shm_poll(struct up_lane *base)
 		done += receive(lane->hot[i]);
 	if (SHM_UNLIKELY(__atomic_load_n(&lane->header->summary, __ATOMIC_RELAXED)))
 		done += take_ready(lane);
-	lane->polls++;
 	if (SHM_UNLIKELY(lane->polls % SHM_SWEEP_POLLS == 0))
 		sweep(lane);
 	if (SHM_UNLIKELY(lane->look || (lane->polls % CLOCK_POLLS == 0 &&
@@ -323,4 +321,27 @@ unsigned up_shm_poll(struct up_lane *base)
 		done += settle(lane);
 	lane->polling = false;
 	return done;
+}
+
+/* May poll_all() find anything? */
+static inline bool anything(const struct shm_lane *lane)
+{
+	for (uint32_t i = 0; i < lane->nhot; i++) {
+		const struct shm_rx *rx = &lane->hot[i]->rx;
+
+		/* Words of earlier laps are smaller, and so is 0. */
+		if ((int64_t)match(__atomic_load_n(next_word(rx), __ATOMIC_RELAXED), rx) >= 0)
+			return true;
+	}
+	return __atomic_load_n(&lane->header->summary, __ATOMIC_RELAXED) || lane->trouble ||
+	       lane->look || lane->polls % CLOCK_POLLS == 0;
+}
+
+/* Whoever polls comes by here all the time, mostly for nothing. */
+unsigned up_shm_poll(struct up_lane *base)
+{
+	struct shm_lane *lane = (struct shm_lane *)base;
+
+	lane->polls++;
+	return anything(lane) ? poll_all(lane) : 0;
 }
