@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* underpassd: the command line. */
 #include "daemon/daemon.h"
+#include "daemon/journal.h"
 
 #include "base/log.h"
 
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
 	int err;
 
 	argp_err_exit_status = EXIT_USAGE;
+	up_journal_init();
 	up_settings_init(&o.settings);
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	err = apply(&o);

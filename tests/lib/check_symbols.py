@@ -26,6 +26,11 @@ def exported(library):
     return {n for n in names if not n.startswith("UNDERPASS_")}
 
 
+def needed(library):
+    lines = subprocess.run(["readelf", "-d", library], check=True, capture_output=True, text=True).stdout
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", lines)
+
+
 def main():
     want = set().union(*(declared(h) for h in sys.argv[2:]))
     have = exported(sys.argv[1])
@@ -34,7 +39,11 @@ def main():
     for name in sorted(have - want):
         print(f"exported, but not declared: {name}")
     print(f"{len(want & have)} functions")
-    return want != have
+    # What a program loads with the library: no service's libraries.
+    others = [name for name in needed(sys.argv[1]) if not re.match(r"(libc|libfabric|libpthread|ld-linux.*|lib[au]san|libtsan)\.so", name)]
+    for name in others:
+        print(f"needs {name}")
+    return want != have or bool(others)
 
 
 sys.exit(main())

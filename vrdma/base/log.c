@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Logging (base/log.h). The journal gets the port as a field of its own, UNDERPASS_PORT, so that
- * `journalctl UNDERPASS_PORT=vm1` shows one guest's lines.
+ * Logging (base/log.h). What speaks to the journal itself is the daemon's (daemon/journal.c), so
+ * that a program with libunderpass in it loads no libsystemd.
  *
  * A hostile guest can make errors as fast as it likes, so each port has a quota of lines; what
  * goes beyond it is counted, and the count logged when the next period begins.
  */
-#define SD_JOURNAL_SUPPRESS_LOCATION
 #include "base/log.h"
 
 #include "base/hash.h"
@@ -21,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,7 +36,8 @@ struct quota {
 };
 
 static int max_priority = LOG_INFO; /* atomic */
-static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
+static up_log_sink *sink;	    /* set before the first line */
+static pthread_once_t stream_once = PTHREAD_ONCE_INIT;
 static bool to_journal; /* set once */
 static pthread_mutex_t quota_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct quota *quotas; /* of ports that logged; under quota_lock */
@@ -48,8 +47,13 @@ void up_log_set_level(int priority)
 	__atomic_store_n(&max_priority, priority, __ATOMIC_RELAXED);
 }
 
+void up_log_set_sink(up_log_sink *s)
+{
+	sink = s;
+}
+
 /* systemd.exec(5): $JOURNAL_STREAM names the device and inode of the stream to the journal. */
-static void choose_sink(void)
+static void look_at_stream(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long dev, ino;
@@ -57,6 +61,12 @@ static void choose_sink(void)
 
 	to_journal = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
 		     !fstat(STDERR_FILENO, &st) && st.st_dev == dev && st.st_ino == ino;
+}
+
+bool up_log_to_journal(void)
+{
+	pthread_once(&stream_once, look_at_stream);
+	return to_journal;
 }
 
 static void quota_drop(struct quota *q)
@@ -137,22 +147,17 @@ static const char *severity(int priority)
 	return priority == LOG_DEBUG ? "debug: " : "";
 }
 
-static int send_to_journal(int priority, const char *port, const char *message)
-{
-	if (!port)
-		return sd_journal_send("PRIORITY=%d", priority, "MESSAGE=%s", message, NULL);
-	return sd_journal_send("PRIORITY=%d", priority, "UNDERPASS_PORT=%s", port, "MESSAGE=%s: %s",
-			       port, message, NULL);
-}
-
 static void emit(int priority, const char *port, const char *message)
 {
-	char line[MESSAGE_BYTES + 256];
+	char line[MESSAGE_BYTES + 256], mark[8] = "";
 	int n;
 
-	if (to_journal && !send_to_journal(priority, port, message))
+	if (sink && sink(priority, port, message))
 		return;
-	n = snprintf(line, sizeof(line) - 1, "%s: %s%s%s%s", program_invocation_short_name,
+	/* sd-daemon(3): so the journal knows the priority of a line of its stream. */
+	if (up_log_to_journal())
+		snprintf(mark, sizeof(mark), "<%d>", priority & LOG_PRIMASK);
+	n = snprintf(line, sizeof(line) - 1, "%s%s: %s%s%s%s", mark, program_invocation_short_name,
 		     severity(priority), port ? port : "", port ? ": " : "", message);
 	if (n < 0)
 		return;
@@ -180,7 +185,6 @@ void up_log(int priority, const char *port, const char *fmt, ...)
 	for (char *c = message; *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = ' ';
-	pthread_once(&sink_once, choose_sink);
 	if (!port || priority >= LOG_DEBUG || take_quota(port, &dropped)) {
 		if (dropped) {
 			char note[64];
