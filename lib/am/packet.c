@@ -4,9 +4,7 @@
 
 #include <underpass/am.h>
 
-#include <endian.h>
 #include <errno.h>
-#include <string.h>
 
 #define SOURCE sizeof(struct up_pkt_source)
 #define IMM sizeof(uint64_t)
@@ -91,12 +89,4 @@ int up_packet_parse(struct up_packet *p, const void *packet, size_t len)
 	    p->bytes > shapes[p->type].max || (shapes[p->type].op && !p->op))
 		return -EPROTO;
 	return check(p) ? 0 : -EPROTO;
-}
-
-void up_packet_put(void *packet, const struct up_packet *p)
-{
-	struct up_packet wire = *p;
-
-	swap(&wire);
-	memcpy(packet, &wire, sizeof(wire));
 }

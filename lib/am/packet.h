@@ -12,9 +12,11 @@
 #define UP_AM_PACKET_H
 
 #include <assert.h>
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define UP_PACKET_VERSION 1
 
@@ -90,7 +92,27 @@ static_assert(sizeof(struct up_pkt_map) == 88, "wire format");
  * changing: everything after uses *p. 0, -EPROTO, or -EPROTONOSUPPORT for another version.
  */
 int up_packet_parse(struct up_packet *p, const void *packet, size_t len);
-/* Writes it, in the wire's byte order. */
-void up_packet_put(void *packet, const struct up_packet *p);
+
+static inline void up_packet_word(void *packet, unsigned i, uint64_t word)
+{
+	word = htole64(word);
+	memcpy((char *)packet + 8 * i, &word, 8);
+}
+
+/*
+ * Writes it, in the wire's byte order. By words, put together here: copied as a whole right after
+ * its fields were set, it would wait for these to leave the processor's store buffer.
+ */
+static inline void up_packet_put(void *packet, const struct up_packet *p)
+{
+	uint64_t first = p->version | (uint64_t)p->type << 8 | (uint64_t)p->flags << 16 |
+			 (uint64_t)p->bytes << 32;
+	uint64_t second = p->op | (uint64_t)p->aux << 32;
+
+	up_packet_word(packet, 0, first);
+	up_packet_word(packet, 1, second);
+	up_packet_word(packet, 2, p->a);
+	up_packet_word(packet, 3, p->b);
+}
 
 #endif

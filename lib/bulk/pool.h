@@ -45,7 +45,7 @@ static inline void up_pool_put(struct up_pool *pool, void *object)
 }
 
 /* Makes more; NULL: no memory. */
-void *up_pool_grow(struct up_pool *pool);
+__attribute__((noinline)) void *up_pool_grow(struct up_pool *pool);
 
 /* Not zeroed. NULL: no memory. */
 static inline void *up_pool_get(struct up_pool *pool)

@@ -96,6 +96,7 @@ struct up_ep {
 	struct up_ep_private *core;
 	struct up_peer_state **peers; /* by handle; NULL: removed, and [0] always */
 	uint64_t npeers;	      /* slots */
+	void *scratch;		      /* where answers are written that nobody can get */
 	unsigned unpolled; /* operations since the last progress that asked nothing of their peer */
 	bool shared;	   /* several threads may be here */
 	unsigned depth;	   /* how often the lock is held, without threads too */
@@ -149,8 +150,17 @@ void *up_send_reserve(struct up_peer_state *peer, struct up_op *op, size_t paylo
 		      ptrdiff_t answer);
 /* `p->op`, `p->bytes` and the version are filled in from what was reserved; `payload` may be less
  * than that. */
-void up_send_commit(struct up_peer_state *peer, struct up_op *op, struct up_packet *p,
-		    size_t payload);
+static inline void up_send_commit(struct up_peer_state *peer, const struct up_op *op,
+				  struct up_packet *p, size_t payload)
+{
+	struct up_link *link = peer->link;
+
+	p->version = UP_PACKET_VERSION;
+	p->bytes = (uint32_t)payload;
+	p->op = op ? op->number : 0;
+	up_packet_put(peer->pending, p);
+	link->lane->ops->commit(link, peer->pending, sizeof(*p) + payload);
+}
 /* Answers a request of number `op` (nothing happens for 0). Always has room. */
 void up_send_answer(struct up_peer_state *peer, uint32_t op, int status, const void *payload,
 		    size_t bytes);
@@ -162,7 +172,17 @@ void up_send_answer(struct up_peer_state *peer, uint32_t op, int status, const v
 void *up_answer_reserve(struct up_peer_state *peer, size_t payload);
 void up_answer_commit(struct up_peer_state *peer, uint32_t op, int status, size_t payload);
 /* The same for an answer of another type; `p->bytes` and the version are filled in. */
-void up_reply_commit(struct up_peer_state *peer, struct up_packet *p, size_t payload);
+static inline void up_reply_commit(struct up_peer_state *peer, struct up_packet *p, size_t payload)
+{
+	struct up_link *link = peer->link;
+
+	if (__builtin_expect(peer->pending == peer->ep->scratch, 0))
+		return;
+	p->version = UP_PACKET_VERSION;
+	p->bytes = (uint32_t)payload;
+	up_packet_put(peer->pending, p);
+	link->lane->ops->commit(link, peer->pending, sizeof(*p) + payload);
+}
 
 /*
  * The operation that an answer of a peer names, off the list and without its number; NULL when

@@ -178,7 +178,7 @@ static int open_all(struct up_ep_private *core)
 	core->pub.attr.lanes = NULL;
 	if (!r)
 		r = up_addr_make(core);
-	if (!r && !(core->scratch = aligned_alloc(64, (core->max_packet + 63) & ~63ul)))
+	if (!r && !(core->pub.scratch = aligned_alloc(64, (core->max_packet + 63) & ~63ul)))
 		r = -ENOMEM;
 	if (!r)
 		r = up_wait_init(core);
@@ -240,7 +240,7 @@ void up_ep_close(struct up_ep *ep)
 	up_wait_fini(core);
 	up_ep_unlock(ep);
 	pthread_mutex_destroy(&core->mutex);
-	free(core->scratch);
+	free(core->pub.scratch);
 	free(core);
 }
 
@@ -306,9 +306,35 @@ uint64_t up_core_activity(const struct up_ep *ep)
 	return ((const struct up_ep_private *)ep)->activity;
 }
 
+/* Is there anything to do that no lane brought? */
+static inline bool has_work(const struct up_ep_private *core)
+{
+	bool any = !up_list_empty(&core->stuck) || !up_list_empty(&core->ended);
+
+	for (unsigned i = 0; i < core->nprogress; i++)
+		any |= !up_list_empty(core->progress[i].work);
+	return any;
+}
+
+static __attribute__((noinline)) unsigned work(struct up_ep_private *core)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < core->nprogress; i++) {
+		if (!up_list_empty(core->progress[i].work))
+			n += core->progress[i].run(&core->pub);
+	}
+	if (!up_list_empty(&core->stuck))
+		n += up_ops_resume(core);
+	if (!up_list_empty(&core->ended))
+		n += up_peers_settle(core);
+	up_activity(core, n);
+	return n;
+}
+
 unsigned up_core_progress(struct up_ep_private *core)
 {
-	unsigned n = 0, local = 0;
+	unsigned n = 0;
 
 	core->kicked = false;
 	core->pub.unpolled = 0;
@@ -320,17 +346,7 @@ unsigned up_core_progress(struct up_ep_private *core)
 		else
 			n += lane->ops->poll(lane);
 	}
-	for (unsigned i = 0; i < core->nprogress; i++) {
-		if (__builtin_expect(!up_list_empty(core->progress[i].work), 0))
-			local += core->progress[i].run(&core->pub);
-	}
-	if (__builtin_expect(!up_list_empty(&core->stuck), 0))
-		local += up_ops_resume(core);
-	if (__builtin_expect(!up_list_empty(&core->ended), 0))
-		local += up_peers_settle(core);
-	if (__builtin_expect(local != 0, 0))
-		up_activity(core, local);
-	return n + local;
+	return __builtin_expect(has_work(core), 0) ? n + work(core) : n;
 }
 
 static unsigned progress_shared(struct up_ep_private *core)

@@ -15,7 +15,7 @@
 #define FIRST_SLOTS 256u
 
 /* Slot 0 is nobody's, so that no number is 0. */
-static bool more_slots(struct up_ep_private *core)
+static __attribute__((noinline)) bool more_slots(struct up_ep_private *core)
 {
 	uint32_t n = core->nslots ? core->nslots * 2 : FIRST_SLOTS;
 	struct up_op_slot *slots;
@@ -144,27 +144,13 @@ void *up_send_reserve(struct up_peer_state *peer, struct up_op *op, size_t paylo
 	return packet + HEADER;
 }
 
-void up_send_commit(struct up_peer_state *peer, struct up_op *op, struct up_packet *p,
-		    size_t payload)
-{
-	struct up_link *link = peer->link;
-
-	p->version = UP_PACKET_VERSION;
-	p->bytes = (uint32_t)payload;
-	p->op = op ? op->number : 0;
-	up_packet_put(peer->pending, p);
-	link->lane->ops->commit(link, peer->pending, HEADER + payload);
-}
-
 /* ---- answers ---- */
 
 /* A place for what cannot be sent; up_reply_commit() knows it. */
 static void *lost(struct up_peer_state *peer)
 {
-	struct up_ep_private *core = up_priv(peer->ep);
-
-	peer->pending = core->scratch;
-	return (char *)core->scratch + HEADER;
+	peer->pending = peer->ep->scratch;
+	return (char *)peer->ep->scratch + HEADER;
 }
 
 void *up_answer_reserve(struct up_peer_state *peer, size_t payload)
@@ -188,18 +174,6 @@ void *up_answer_reserve(struct up_peer_state *peer, size_t payload)
 	}
 	peer->pending = packet;
 	return packet + HEADER;
-}
-
-void up_reply_commit(struct up_peer_state *peer, struct up_packet *p, size_t payload)
-{
-	struct up_link *link = peer->link;
-
-	if (__builtin_expect(peer->pending == up_priv(peer->ep)->scratch, 0))
-		return;
-	p->version = UP_PACKET_VERSION;
-	p->bytes = (uint32_t)payload;
-	up_packet_put(peer->pending, p);
-	link->lane->ops->commit(link, peer->pending, HEADER + payload);
 }
 
 void up_answer_commit(struct up_peer_state *peer, uint32_t op, int status, size_t payload)

@@ -124,7 +124,6 @@ struct up_ep_private {
 	uintptr_t owner; /* pthread_self() of the holder; __atomic */
 	unsigned wanted; /* threads that wait for it; __atomic */
 
-	void *scratch; /* for answers that nobody can get */
 	size_t max_packet;
 	size_t addr_bytes;
 	uint8_t addr[UP_ADDR_MAX];

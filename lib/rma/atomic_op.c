@@ -42,7 +42,7 @@ static bool fetched(struct up_rma_part *part, int *status, const struct up_packe
 		*status = -EPROTO;
 		return false;
 	}
-	memcpy(part->fetch, payload, part->len);
+	up_copy_short(part->fetch, payload, part->len);
 	return true;
 }
 
@@ -90,11 +90,11 @@ static int send(struct up_peer_state *peer, struct up_rma_part *part, const stru
 	part->len = bytes;
 	part->fetch = c->fetch ? c->fetch + from * c->size : NULL;
 	if (c->operand) {
-		memcpy(at, c->operand + from * c->size, bytes);
+		up_copy_short(at, c->operand + from * c->size, bytes);
 		at += bytes;
 	}
 	if (c->compare)
-		memcpy(at, c->compare + from * c->size, bytes);
+		up_copy_short(at, c->compare + from * c->size, bytes);
 	up_send_commit(peer, &part->op, &p, count * element(c));
 	return 0;
 }

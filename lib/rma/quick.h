@@ -11,24 +11,6 @@
 
 #include "rma/rma.h"
 
-#include <string.h>
-
-/* A word is one access, so that who looks at it meanwhile sees all of it or nothing. */
-static inline void up_rma_copy(void *to, const void *from, size_t len)
-{
-	switch (len) {
-	case 4:
-		memcpy(to, from, 4);
-		break;
-	case 8:
-		memcpy(to, from, 8);
-		break;
-	default:
-		memcpy(to, from, len);
-		break;
-	}
-}
-
 /* The window, if all of the above is so. */
 static inline struct up_rma_window *up_rma_quick_window(const struct up_ep *ep,
 							const struct up_peer_state *peer,
@@ -64,9 +46,9 @@ static inline bool up_rma_quick(struct up_ep *ep, up_peer to, const struct iovec
 		return false;
 	there = w->view.memory + (remote->addr - w->base);
 	if (access == UP_RMA_WRITE)
-		up_rma_copy(there, local->iov_base, remote->len);
+		up_copy_short(there, local->iov_base, remote->len);
 	else
-		up_rma_copy(local->iov_base, there, remote->len);
+		up_copy_short(local->iov_base, there, remote->len);
 	up_lane_leave(peer->link);
 	ep->unpolled++;
 	return true;

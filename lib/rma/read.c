@@ -27,7 +27,7 @@ static void single_answered(struct up_op *op, int status, const struct up_packet
 
 	status = check(part, status, p);
 	if (!status && part->len)
-		memcpy(part->to.iov_base, payload, part->len);
+		up_copy_short(part->to.iov_base, payload, part->len);
 	up_rma_look(part, p);
 	up_rma_part_end(part, status);
 }
@@ -297,7 +297,7 @@ bool up_rma_read_packet(struct up_ep *ep, struct up_peer_state *from, const stru
 	to = up_answer_reserve(from, p->aux);
 	if (to) {
 		if (p->aux)
-			memcpy(to, g.memory, p->aux);
+			up_copy_short(to, g.memory, p->aux);
 		up_rma_answer_commit(from, p->op, up_rma_answer_flags(from, &g, false), p->aux);
 		up_rma_touch(from, NULL, p->flags, UP_RMA_READ);
 	} else {

@@ -2,13 +2,10 @@
 /* The protocol of one-sided operations: its state in an endpoint and with a peer, and its ends. */
 #include "rma/rma.h"
 
-struct up_rma_peer *up_rma_peer(struct up_peer_state *peer)
+struct up_rma_peer *up_rma_peer_create(struct up_peer_state *peer)
 {
-	struct up_rma_peer *rp = peer->rma;
+	struct up_rma_peer *rp = calloc(1, sizeof(*rp));
 
-	if (rp)
-		return rp;
-	rp = calloc(1, sizeof(*rp));
 	if (!rp)
 		return NULL;
 	rp->peer = peer;

@@ -110,7 +110,11 @@ struct up_rma_state {
 };
 
 /* NULL: no memory. */
-struct up_rma_peer *up_rma_peer(struct up_peer_state *peer);
+__attribute__((noinline)) struct up_rma_peer *up_rma_peer_create(struct up_peer_state *peer);
+static inline struct up_rma_peer *up_rma_peer(struct up_peer_state *peer)
+{
+	return __builtin_expect(peer->rma != NULL, 1) ? peer->rma : up_rma_peer_create(peer);
+}
 
 /* ---- the initiator's side ---- */
 

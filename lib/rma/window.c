@@ -239,9 +239,9 @@ static inline void move(uint8_t *there, const struct up_rma_call *c, size_t offs
 		uint8_t *here = (uint8_t *)c->local[0].iov_base + offset;
 
 		if (access == UP_RMA_WRITE)
-			up_rma_copy(there, here, len);
+			up_copy_short(there, here, len);
 		else
-			up_rma_copy(here, there, len);
+			up_copy_short(here, there, len);
 	} else if (access == UP_RMA_WRITE) {
 		up_iov_read(there, c->local, c->nlocal, offset, len);
 	} else {

@@ -192,7 +192,7 @@ static int write_one(struct up_peer_state *peer, const struct up_rma_call *c)
 	if (__builtin_expect(c->nlocal != 1, 0))
 		up_iov_read(to, c->local, c->nlocal, 0, c->bytes);
 	else if (c->bytes)
-		memcpy(to, c->local[0].iov_base, c->bytes);
+		up_copy_short(to, c->local[0].iov_base, c->bytes);
 	up_send_commit(peer, &part->op, &p, imm_bytes(c->flags) + c->bytes);
 	return 0;
 }
@@ -283,7 +283,7 @@ bool up_rma_write_packet(struct up_ep *ep, struct up_peer_state *from, const str
 	if (bytes) {
 		error = up_rma_grant(ep, &g, p->b, p->a, bytes, UP_RMA_WRITE);
 		if (!error) {
-			memcpy(g.memory, (const uint8_t *)payload + before, bytes);
+			up_copy_short(g.memory, (const uint8_t *)payload + before, bytes);
 			up_rma_grant_end(&g);
 		}
 	}

@@ -96,7 +96,7 @@ static void place(struct up_ep *ep, struct up_tag_recv *r, struct up_peer_state 
 	if (__builtin_expect(r->n != 1, 0))
 		up_iov_write(r->iov, r->n, 0, data, fits);
 	else if (fits)
-		memcpy(r->iov[0].iov_base, data, fits);
+		up_copy_short(r->iov[0].iov_base, data, fits);
 	if (op && from)
 		up_send_answer(from, op, 0, NULL, 0);
 	up_tag_recv_end(ep, r, fits < info->bytes ? -EMSGSIZE : 0, info);

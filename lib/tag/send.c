@@ -56,7 +56,7 @@ static int send_eager(struct up_peer_state *peer, struct up_op *op, uint64_t tag
 	if (__builtin_expect(n != 1, 0))
 		up_iov_read(to, iov, n, 0, bytes);
 	else if (bytes)
-		memcpy(to, iov[0].iov_base, bytes);
+		up_copy_short(to, iov[0].iov_base, bytes);
 	up_send_commit(peer, op, &p, bytes);
 	return 0;
 }

@@ -81,6 +81,23 @@ static inline void up_publish_u8(void *p, uint8_t v)
 	__atomic_store_n((uint8_t *)p, v, __ATOMIC_RELEASE);
 }
 
+/* memcpy() that makes no call for a word, and moves it by one access: who looks at it meanwhile
+ * sees all of it or nothing. */
+static inline void up_copy_short(void *to, const void *from, size_t len)
+{
+	switch (len) {
+	case 4:
+		memcpy(to, from, 4);
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	default:
+		memcpy(to, from, len);
+		break;
+	}
+}
+
 /* True if [addr, addr + len) lies inside [start, start + size), without wrapping. */
 static inline bool up_range_inside(uint64_t addr, uint64_t len, uint64_t start, uint64_t size)
 {

@@ -53,14 +53,14 @@ static void publish(struct shm_link *l)
 	}
 }
 
-static void broken(struct shm_link *l, const char *what)
+static __attribute__((noinline)) void broken(struct shm_link *l, const char *what)
 {
 	up_log(LOG_ERR, NULL, "shm: the ring of process %d has %s", l->peer.addr.pid, what);
 	up_shm_link_end(l, -EPROTO);
 }
 
 /* False: nothing more comes from the ring. */
-static bool take_mark(struct shm_link *l, uint64_t mark)
+static __attribute__((noinline)) bool take_mark(struct shm_link *l, uint64_t mark)
 {
 	struct shm_rx *rx = &l->rx;
 
@@ -145,7 +145,7 @@ void up_shm_heat(struct shm_lane *lane, struct shm_link *l)
 		up_shm_wake_self(lane);
 }
 
-static unsigned take_ready(struct shm_lane *lane)
+static __attribute__((noinline)) unsigned take_ready(struct shm_lane *lane)
 {
 	uint64_t words = __atomic_exchange_n(&lane->header->summary, 0, __ATOMIC_SEQ_CST);
 	unsigned done = 0;
@@ -174,7 +174,7 @@ static unsigned take_ready(struct shm_lane *lane)
 }
 
 /* Makes those rings cold where nothing came since the last time; wake.c says why this is safe. */
-static void sweep(struct shm_lane *lane)
+static __attribute__((noinline)) void sweep(struct shm_lane *lane)
 {
 	uint32_t kept = 0, n;
 
@@ -208,7 +208,7 @@ static void sweep(struct shm_lane *lane)
 }
 
 /* Which peers are gone? */
-static void watch(struct shm_lane *lane)
+static __attribute__((noinline)) void watch(struct shm_lane *lane)
 {
 	struct epoll_event events[WATCH_EVENTS];
 	struct up_list *pos, *tmp;
@@ -272,7 +272,7 @@ static unsigned finish(struct shm_lane *lane, struct shm_link *l)
 }
 
 /* Tells the core of ends, and frees what nobody needs. Nothing else frees links. */
-static unsigned settle(struct shm_lane *lane)
+static __attribute__((noinline)) unsigned settle(struct shm_lane *lane)
 {
 	struct up_list *pos, *tmp;
 	unsigned done = 0;

@@ -25,7 +25,7 @@ static bool test_dirty(const struct shm_tx *tx, uint32_t at)
 	return tx->dirty[at / 64] >> (at % 64) & 1;
 }
 
-static void set_dirty(struct shm_tx *tx, uint32_t first, uint32_t end)
+static __attribute__((noinline)) void set_dirty(struct shm_tx *tx, uint32_t first, uint32_t end)
 {
 	for (uint32_t i = first; i < end; i++)
 		tx->dirty[i / 64] |= 1ull << (i % 64);
@@ -66,7 +66,8 @@ static void clear_starved(struct shm_link *l)
 	l->tx.starved = false;
 }
 
-static void *reserve_slow(struct shm_link *l, uint32_t need, uint32_t keep)
+static __attribute__((noinline)) void *reserve_slow(struct shm_link *l, uint32_t need,
+						    uint32_t keep)
 {
 	struct shm_lane *lane = shm_lane_of(l);
 	struct shm_tx *tx = &l->tx;
