@@ -98,6 +98,7 @@ struct up_ep {
 	uint64_t npeers;	      /* slots */
 	void *scratch;		      /* where answers are written that nobody can get */
 	unsigned unpolled; /* operations since the last progress that asked nothing of their peer */
+	bool withheld;	   /* the core's: a lane keeps a packet that a protocol did not take */
 	bool shared;	   /* several threads may be here */
 	unsigned depth;	   /* how often the lock is held, without threads too */
 };
@@ -135,6 +136,14 @@ static inline struct up_peer_state *up_peer_get(struct up_ep *ep, up_peer id, in
  * To be called where such work begins outside of progress; in other places it costs little.
  */
 void up_core_kick(struct up_ep *ep);
+/* A protocol may take now what it did not take before. */
+static inline void up_core_room(struct up_ep *ep)
+{
+	if (__builtin_expect(ep->withheld, 0)) {
+		ep->withheld = false;
+		up_core_kick(ep);
+	}
+}
 /* Something ended inside of the call that started it: another thread may be waiting for that. */
 void up_core_happened(struct up_ep *ep);
 

@@ -265,6 +265,12 @@ struct up_lane *up_ep_mem_lane(struct up_ep *ep)
 	return NULL;
 }
 
+static __attribute__((noinline)) bool refused(struct up_ep_private *core)
+{
+	core->pub.withheld = true;
+	return false;
+}
+
 bool up_core_packet(struct up_link *link, const void *packet, size_t bytes)
 {
 	struct up_peer_state *peer = link->peer;
@@ -281,7 +287,7 @@ bool up_core_packet(struct up_link *link, const void *packet, size_t bytes)
 		return true;
 	}
 	if (!core->handlers[p.type](&core->pub, peer, &p, (const char *)packet + sizeof(p)))
-		return false;
+		return refused(core);
 	up_activity(core, 1);
 	return true;
 }
@@ -337,6 +343,7 @@ unsigned up_core_progress(struct up_ep_private *core)
 	unsigned n = 0;
 
 	core->kicked = false;
+	core->looked = true;
 	core->pub.unpolled = 0;
 	for (unsigned i = 0; i < core->nlanes; i++) {
 		struct up_lane *lane = core->lanes[i];

@@ -92,7 +92,10 @@ struct up_ep_private {
 	uint64_t serial; /* of the endpoint: tells it from an earlier one at the same address */
 	bool armed;
 	bool raised;
-	bool kicked; /* since the last progress */
+	bool kicked;		/* since the last progress */
+	bool looked;		/* there was progress since the lanes were last armed in vain, */
+	unsigned vain;		/* which was so often in a row, */
+	uint64_t vain_activity; /* while this was the same */
 	/* Somebody found no room, which no lane announces when it comes: one bit for each of those
 	 * who sleep, so that it looks again soon. */
 	uint8_t refused;

@@ -24,6 +24,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+/* Lanes that cannot be armed so often in a row, with nothing moved, are not armed. */
+#define VAIN 3u
+
 /* Of the endpoints that this thread waited for last; a serial number of 0 is no endpoint's. */
 static __thread struct seen {
 	uint64_t serial;
@@ -127,7 +130,8 @@ static void lower(struct up_ep_private *core)
 		core->timed = false;
 }
 
-/* No lane says when there is room again. False: the timer fails, so better not sleep. */
+/* No lane says when there is room again, nor does one that keeps a packet until a protocol takes
+ * it. False: the timer fails, so better not sleep. */
 static bool look_again_soon(struct up_ep_private *core)
 {
 	static const struct itimerspec soon = {.it_value.tv_nsec = 100000};
@@ -138,12 +142,37 @@ static bool look_again_soon(struct up_ep_private *core)
 	return core->timed;
 }
 
+/*
+ * The lanes have something and progress did not move it, again and again: it is kept there by a
+ * bound that only the application can move, which says so (up_core_room()). Others may send
+ * meanwhile, which nobody can be told of.
+ */
+static bool in_vain(struct up_ep_private *core)
+{
+	if (core->vain_activity != core->activity || !core->vain) {
+		core->vain_activity = core->activity;
+		core->vain = 1;
+	} else if (core->looked) {
+		core->vain++;
+	}
+	core->looked = false;
+	return core->vain > VAIN;
+}
+
 /* What the thread of automatic progress sees to otherwise. */
 static bool arm_manual(struct up_ep_private *core)
 {
-	if (core->kicked || !up_list_empty(&core->ended) || !up_arm_lanes(core))
+	bool soon = !up_list_empty(&core->stuck);
+
+	if (core->kicked || !up_list_empty(&core->ended))
 		return false;
-	return up_list_empty(&core->stuck) || look_again_soon(core);
+	if (up_arm_lanes(core))
+		core->vain = 0;
+	else if (in_vain(core))
+		soon = true;
+	else
+		return false;
+	return !soon || look_again_soon(core);
 }
 
 static int arm(struct up_ep_private *core)

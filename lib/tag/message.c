@@ -161,5 +161,6 @@ void up_tag_discard(struct up_ep *ep, struct up_tag_message *claim)
 	if (claim->peer)
 		up_send_answer(claim->peer, claim->op, 0, NULL, 0);
 	up_tag_message_free(ep->tag, claim);
+	up_core_room(ep);
 	up_ep_unlock(ep);
 }

@@ -115,6 +115,7 @@ void up_tag_multi_post(struct up_ep *ep, struct up_tag_recv *r)
 	r->parts = 0;
 	up_tag_post(space, r);
 	ep->tag->look_through = UP_TAG_LANES_HOLD;
+	up_core_room(ep);
 	seq = r->seq;
 	while (is_posted(r, space, seq)) {
 		struct up_tag_message *m = up_tag_find_message(space, 0, 0, from, true);

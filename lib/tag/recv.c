@@ -117,6 +117,7 @@ void up_tag_take(struct up_ep *ep, struct up_tag_recv *r, struct up_tag_message 
 		up_tag_recv_end(ep, r, -EHOSTDOWN, &info);
 	}
 	up_tag_message_free(ep->tag, m);
+	up_core_room(ep);
 }
 
 /* Can there be a message from the peer any more? */
@@ -142,6 +143,7 @@ static int post(struct up_ep *ep, struct up_tag_space *space, struct up_tag_recv
 	} else {
 		up_tag_post(space, r);
 		ep->tag->look_through = UP_TAG_LANES_HOLD;
+		up_core_room(ep);
 	}
 	return ret;
 }

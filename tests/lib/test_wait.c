@@ -112,6 +112,79 @@ static void refused_is_woken(void **state)
 	rig_teardown(&rig);
 }
 
+static void took(void *ctx, int status, const struct up_tag_info *info)
+{
+	assert_int_equal(status, 0);
+	add(ctx);
+}
+
+static void receive(struct up_ep *ep, unsigned n, unsigned *came)
+{
+	static uint64_t word[1];
+	const struct iovec iov = {word, sizeof(word)};
+
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(
+			up_tag_recv(ep, UP_PEER_ANY, 0, UINT64_MAX, &iov, 1, took, came, NULL), 0);
+}
+
+/* Sends until the other end keeps no more, and the lane is full. */
+static unsigned flood(struct rig *rig)
+{
+	uint64_t word = 1;
+	const struct iovec iov = {&word, sizeof(word)};
+	unsigned sent = 0;
+
+	do {
+		while (!up_tag_send(rig->a, rig->to_b, 1, &iov, 1, 0, UP_INJECT, NULL, NULL))
+			sent++;
+	} while (rig_run(rig));
+	return sent;
+}
+
+struct waiter {
+	struct up_ep *ep;
+	unsigned *came, wanted;
+};
+
+static void *wait_for_room(void *arg)
+{
+	struct waiter *w = arg;
+
+	while (load(w->came) < w->wanted)
+		assert_int_not_equal(up_ep_wait(w->ep, RIG_PATIENCE_MS), 0);
+	return NULL;
+}
+
+/*
+ * What the bound on unexpected messages keeps in the lane is no reason not to sleep; and who sleeps
+ * is woken by the receives that make room, in another thread.
+ */
+static void sleeps_on_what_is_refused(void **state)
+{
+	const struct up_ep_attr attr = {.max_unexpected = 4096};
+	unsigned came = 0, sent, tries;
+	uint64_t start;
+	struct rig rig;
+	struct waiter w;
+	pthread_t t;
+
+	rig_setup(&rig, &attr);
+	sent = flood(&rig);
+	for (tries = 0; up_ep_arm(rig.b); tries++) {
+		assert_in_range(tries, 0, 100);
+		up_progress(rig.b);
+	}
+	w = (struct waiter){rig.b, &came, sent};
+	assert_int_equal(pthread_create(&t, NULL, wait_for_room, &w), 0);
+	receive(rig.b, sent, &came);
+	/* What a still has to send, it alone can. */
+	for (start = rig_now_us(); load(&came) < sent; rig_patience(start))
+		up_progress(rig.a);
+	pthread_join(t, NULL);
+	rig_teardown(&rig);
+}
+
 /* ---- two threads, each with an endpoint ---- */
 
 struct player {
@@ -459,6 +532,7 @@ int main(void)
 		cmocka_unit_test(times_out),
 		cmocka_unit_test(arms_and_tells),
 		cmocka_unit_test(refused_is_woken),
+		cmocka_unit_test(sleeps_on_what_is_refused),
 		cmocka_unit_test(sleeps_and_wakes),
 		cmocka_unit_test(threads_share_an_endpoint),
 		cmocka_unit_test(serves_who_never_calls),
