@@ -40,7 +40,7 @@ def main():
         print(f"exported, but not declared: {name}")
     print(f"{len(want & have)} functions")
     # What a program loads with the library: no service's libraries.
-    others = [name for name in needed(sys.argv[1]) if not re.match(r"(libc|libfabric|libpthread|ld-linux.*|lib[au]san|libtsan)\.so", name)]
+    others = [name for name in needed(sys.argv[1]) if not re.match(r"(libc|libm|librt|libdl|libpthread|libfabric|ld-linux.*)\.so", name)]
     for name in others:
         print(f"needs {name}")
     return want != have or bool(others)
