@@ -258,7 +258,7 @@ int upf_queue_sleep(struct upf_queue *q, uint64_t until)
 	unsigned signals;
 	bool sleep = begin(q, &signals);
 
-	if (sleep && q->wait == FI_WAIT_YIELD)
+	if (sleep && q->wait != FI_WAIT_FD)
 		sched_yield();
 	else if (sleep && arm_eps(q))
 		epoll_wait(q->epoll, &e, 1, left);

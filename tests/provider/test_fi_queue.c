@@ -346,6 +346,22 @@ static void test_counter(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* Waiting for a counter that has nothing to wait on. */
+static void test_counter_polls(void **state)
+{
+	struct fi_cntr_attr attr = {.wait_obj = FI_WAIT_NONE};
+	struct fid_cntr *cntr;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(fi_cntr_open(rig.a.domain, &attr, &cntr, NULL), 0);
+	assert_int_equal(fi_cntr_wait(cntr, 1, 10), -FI_ETIMEDOUT);
+	assert_int_equal(fi_cntr_add(cntr, 1), 0);
+	assert_int_equal(fi_cntr_wait(cntr, 1, -1), 0);
+	assert_int_equal(fi_close(&cntr->fid), 0);
+	fi_rig_teardown(&rig);
+}
+
 static void test_poll_set(void **state)
 {
 	struct fi_poll_attr attr = {0};
@@ -424,7 +440,7 @@ int main(void)
 		cmocka_unit_test(test_selective),   cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_no_waiting),  cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_counter),	    cmocka_unit_test(test_poll_set),
-		cmocka_unit_test(test_event_queue),
+		cmocka_unit_test(test_event_queue), cmocka_unit_test(test_counter_polls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
