@@ -5,6 +5,7 @@
  */
 #include "rig.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +178,81 @@ static void a_thread_answers(void **state)
 	talk(true);
 }
 
+/* ---- a target that computes ---- */
+
+#define WRITES 200u
+
+/* Where the child's word is, which ends its computing at WRITES. */
+struct place {
+	uint64_t addr, key;
+};
+
+/* It has one processor for its thread and the library's, and never calls. */
+static void compute(int to, int from)
+{
+	const struct up_ep_attr attr = {.progress = UP_PROGRESS_AUTO, .lanes = rig_process_lane()};
+	uint64_t *word = calloc(1, sizeof(*word));
+	struct up_region *region;
+	volatile double x = 1;
+	struct place place;
+	struct up_ep *ep;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	if (sched_setaffinity(0, sizeof(one), &one) || !word || up_ep_open(&attr, &ep) ||
+	    up_region_open(ep, word, sizeof(*word), 0, UP_RMA_WRITE, 0, &region))
+		_exit(4);
+	place = (struct place){0, up_region_key(region)};
+	put_address(from, ep);
+	all(write(from, &place, sizeof(place)), sizeof(place));
+	get_address(to, ep);
+	while (__atomic_load_n(word, __ATOMIC_RELAXED) != WRITES)
+		x = x * 1.0000001 + 1e-9;
+	/* The last write's answer goes before the endpoint does. */
+	up_region_close(region);
+	up_ep_close(ep);
+	free(word);
+	_exit(0);
+}
+
+/* Each write ends, although the target's only running thread does something else all the time. */
+static void computing_target(void **state)
+{
+	struct rig_done done = {0};
+	struct place place;
+	struct up_ep *ep;
+	struct child c;
+	up_peer peer;
+	int to[2], from[2];
+
+	assert_int_equal(pipe(to), 0);
+	assert_int_equal(pipe(from), 0);
+	c = (struct child){.pid = fork(), .to = to[1], .from = from[0]};
+	assert_true(c.pid >= 0);
+	if (!c.pid)
+		compute(to[0], from[1]);
+	ep = open_here();
+	peer = meet(&c, ep);
+	all(read(c.from, &place, sizeof(place)), sizeof(place));
+	for (uint64_t i = 1; i <= WRITES; i++) {
+		const struct up_rma_iov there = {place.addr, sizeof(i), place.key};
+		const struct iovec here = {&i, sizeof(i)};
+
+		/* At first it sleeps, then it may still be polling. */
+		if (i % 2)
+			usleep(300);
+		assert_int_equal(up_rma_write(ep, peer, &here, 1, &there, 1, 0,
+					      i < WRITES ? UP_DELIVERED : 0, rig_done, &done),
+				 0);
+		if (i < WRITES)
+			until(ep, &done.calls, (unsigned)i);
+		assert_int_equal(done.status, 0);
+	}
+	end(&c, 0);
+	up_ep_close(ep);
+}
+
 /* Everything that is open with it ends, once; another peer never notices. */
 static void peer_is_killed(void **state)
 {
@@ -217,6 +293,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(processes_talk),
 		cmocka_unit_test(a_thread_answers),
+		cmocka_unit_test(computing_target),
 		cmocka_unit_test(peer_is_killed),
 	};
 
