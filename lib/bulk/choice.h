@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which of two ways to move memory is the better one, by what each took lately. One way is used;
+ * from time to time a few operations go the other way, and when these took clearly less the two
+ * change places. A trial is paid for: the next one comes when some 64 times as long has passed.
+ * When the way that is used has become slower than it was when it was chosen, that is reason for
+ * one at once. It knows no clock: times come with the calls.
+ */
+#ifndef UP_BULK_CHOICE_H
+#define UP_BULK_CHOICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum up_way {
+	UP_WAY_DIRECT, /* this end copies by itself; it needs nothing of the other */
+	UP_WAY_STAGED, /* both ends copy at the same time; the other must be looking */
+	UP_WAYS
+};
+
+struct up_choice {
+	enum up_way way;
+	unsigned cost[UP_WAYS]; /* nanoseconds for 64 KiB, averaged; 0: not known */
+	unsigned chosen_at;	/* the cost of the way when it was last compared; 0: it was not */
+	uint64_t next;		/* when the other is to be tried */
+	uint64_t soonest;	/* before which it may not be, whatever happens */
+
+	/* A trial of the other way. */
+	unsigned start;	 /* operations that are to go that way yet */
+	unsigned expect; /* whose times are to come; 0: there is no trial */
+	uint64_t ns, bytes;
+};
+
+/* All zero is a new one: direct. */
+
+/* The way of the next operation. `staged`: that way can be tried now. */
+enum up_way up_choice_way(struct up_choice *c, uint64_t now, bool staged);
+/* Would it like to try the other end's? Then find out whether that is looking. */
+static inline bool up_choice_due(const struct up_choice *c, uint64_t now)
+{
+	return c->way == UP_WAY_DIRECT && c->cost[c->way] && !c->expect && now >= c->next;
+}
+/* An operation of `bytes` was done by now, and took so many nanoseconds. */
+void up_choice_took(struct up_choice *c, enum up_way way, size_t bytes, uint64_t ns, uint64_t now);
+/* The other end does not look: directly from here on, until `again`. */
+void up_choice_direct(struct up_choice *c, uint64_t again);
+
+#endif
