@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #define SOURCE sizeof(struct up_pkt_source)
+#define STAGED sizeof(struct up_pkt_staged)
 #define IMM sizeof(uint64_t)
 #define LAST (UP_PKT_F_LAST | UP_PKT_F_LAST_HERE)
 
@@ -28,6 +29,9 @@ static const struct {
 	[UP_PKT_READ_LARGE] = {UP_PKT_F_LAST, true, SOURCE, SOURCE},
 	[UP_PKT_ATOMIC] = {UP_PKT_F_FETCH | UP_PKT_F_COMPARE | LAST, false, 0, UINT32_MAX},
 	[UP_PKT_MAP] = {0, true, 0, 0},
+	[UP_PKT_STAGE] = {0, true, sizeof(struct up_pkt_map), sizeof(struct up_pkt_map)},
+	[UP_PKT_WRITE_STAGED] = {LAST, true, STAGED, STAGED},
+	[UP_PKT_READ_STAGED] = {UP_PKT_F_LAST, true, STAGED, STAGED},
 };
 
 static bool am_fits(const struct up_packet *p)

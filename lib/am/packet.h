@@ -43,6 +43,11 @@ enum up_packet_type {
 	UP_PKT_ATOMIC, /* op or 0; aux: operation | type << 8 | count << 16; operand, compare */
 	UP_PKT_MAP,    /* op; how can the memory be mapped? The answer has struct up_pkt_map */
 
+	/* One-sided, by memory of the initiator's that both reach (rma/stage.c). */
+	UP_PKT_STAGE,	     /* op; payload: struct up_pkt_map of that memory, for what follows */
+	UP_PKT_WRITE_STAGED, /* op; payload: struct up_pkt_staged */
+	UP_PKT_READ_STAGED,  /* op; payload: struct up_pkt_staged */
+
 	UP_PKT_TYPES
 };
 
@@ -86,6 +91,15 @@ struct up_pkt_map {
 	uint64_t lane[8]; /* as the lane describes the memory (struct up_lane_mem) */
 };
 static_assert(sizeof(struct up_pkt_map) == 88, "wire format");
+
+/* A part of a piece of the target's memory, and where in the stage its bytes are or shall be. */
+struct up_pkt_staged {
+	uint64_t piece; /* the address where the piece begins */
+	uint64_t bytes; /* of it */
+	uint32_t at;	/* in the stage */
+	uint32_t len;
+};
+static_assert(sizeof(struct up_pkt_staged) == 24, "wire format");
 
 /*
  * Copies and checks the header of a packet of `len` bytes that a peer wrote and may still be

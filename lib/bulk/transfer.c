@@ -263,7 +263,7 @@ bool up_peer_answered(const struct up_peer_state *peer)
 	for (at = peer->open.next; at != &peer->open; at = at->next) {
 		const struct up_op *op = UP_CONTAINER_OF(at, const struct up_op, open);
 
-		if (op->answered != pull_answered)
+		if (op->answered != pull_answered && !op->aside)
 			return false;
 	}
 	return true;

@@ -30,6 +30,7 @@ struct up_op {
 	struct up_list parked; /* struct up_peer_state.parked; next NULL: it is not */
 	struct up_peer_state *peer;
 	uint32_t number; /* on the wire; 0: none */
+	bool aside;	 /* nobody waits for its end: it holds up no fence */
 	size_t room;	 /* of answer_room, reserved; given back when the answer comes */
 	/*
 	 * An answer came, or the operation failed (packet NULL, status < 0). It is off the list and

@@ -76,6 +76,9 @@ struct up_lane_ops {
 	int (*put)(struct up_link *link, const struct iovec *local, size_t n, uint64_t remote,
 		   size_t len);
 
+	/* Has the peer taken all packets that were sent? May be NULL. */
+	bool (*taken)(struct up_link *link);
+
 	/* Memory for up_mem_alloc(). May be NULL, and so may all that follow. */
 	void *(*mem_alloc)(struct up_lane *lane, size_t bytes);
 	void (*mem_free)(struct up_lane *lane, void *mem);

@@ -195,7 +195,7 @@ static int atomic_many(struct up_peer_state *peer, const struct up_rma_atomic *c
 		up_rma_op_discard(w);
 		return -EAGAIN;
 	}
-	return up_rma_op_start(w);
+	return up_rma_op_start(w, false);
 }
 
 static int start(struct up_ep *ep, up_peer to, const struct up_rma_atomic *c)

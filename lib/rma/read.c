@@ -176,7 +176,7 @@ static bool drive_redo(struct up_rma_op *w)
 
 bool up_rma_drive_read(struct up_rma_op *w)
 {
-	enum up_rma_turn turn = up_rma_direct_turn(w, UP_RMA_READ);
+	enum up_rma_turn turn = up_rma_turn(w, UP_RMA_READ);
 
 	if (turn != UP_RMA_PACKETS)
 		return turn == UP_RMA_DONE;
@@ -185,8 +185,14 @@ bool up_rma_drive_read(struct up_rma_op *w)
 	while (!w->status && w->sent < w->bytes) {
 		const struct up_rma_iov *r = &w->remote[w->piece];
 		struct stretch s = {r->addr + w->into, r->key, w->sent, r->len - w->into};
-		size_t asked = s.len ? ask(w, &s) : 0;
+		size_t asked;
 
+		if (w->staged && s.len) {
+			if (!up_rma_send_staged(w, UP_RMA_READ))
+				return false;
+			continue;
+		}
+		asked = s.len ? ask(w, &s) : 0;
 		if (s.len && !asked)
 			return false;
 		w->sent += asked;
@@ -199,11 +205,11 @@ bool up_rma_drive_read(struct up_rma_op *w)
 	return true;
 }
 
-static int read_many(struct up_peer_state *peer, const struct up_rma_call *c)
+static int read_many(struct up_peer_state *peer, const struct up_rma_call *c, bool staged)
 {
 	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_read, c);
 
-	return w ? up_rma_op_start(w) : -EAGAIN;
+	return w ? up_rma_op_start(w, staged) : -EAGAIN;
 }
 
 static int read_one(struct up_peer_state *peer, const struct up_rma_call *c)
@@ -239,15 +245,16 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
 	int error;
 	struct up_peer_state *peer = up_peer_start(ep, to, &error);
+	bool staged = false;
 
 	if (!peer)
 		return error;
-	if (up_rma_direct_move(peer, c, UP_RMA_READ))
+	if (up_rma_start(peer, c, UP_RMA_READ, &staged))
 		return 0;
 	if (c->nremote == 1 && c->nlocal == 1 && is_small(peer, c->bytes) &&
 	    up_rma_unfenced(peer, c->flags))
 		return read_one(peer, c);
-	return read_many(peer, c);
+	return read_many(peer, c, staged);
 }
 
 static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,

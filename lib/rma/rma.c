@@ -35,7 +35,8 @@ static int init(struct up_ep *ep)
 
 static bool idle(const struct up_rma_peer *rp)
 {
-	return up_list_empty(&rp->writes) && up_list_empty(&rp->reads);
+	return up_list_empty(&rp->writes) && up_list_empty(&rp->reads) &&
+	       !(rp->stage && up_rma_stage_busy(rp->stage));
 }
 
 /* True: the first operation of the queue went on. */
@@ -67,6 +68,8 @@ static unsigned progress(struct up_ep *ep)
 		up_list_del(at);
 		n += drive(&rp->writes);
 		n += drive(&rp->reads);
+		if (rp->stage && up_rma_stage_busy(rp->stage))
+			n += up_rma_stage_watch(rp->stage);
 		if (up_list_empty(at) && !idle(rp))
 			up_list_add_tail(busy, at);
 	}
@@ -101,6 +104,7 @@ static void peer_gone(struct up_ep *ep, struct up_peer_state *peer)
 	end_queue(&rp->writes, status);
 	end_queue(&rp->reads, status);
 	up_rma_queue_peer_gone(rp);
+	up_rma_stage_fini(rp);
 	up_rma_windows_fini(rp);
 	up_list_del(&rp->busy);
 	peer->rma = NULL;
@@ -133,5 +137,8 @@ const struct up_protocol up_rma_protocol = {
 		     [UP_PKT_READ] = up_rma_read_packet,
 		     [UP_PKT_READ_LARGE] = up_rma_read_large_packet,
 		     [UP_PKT_ATOMIC] = up_rma_atomic_packet,
-		     [UP_PKT_MAP] = up_rma_map_packet},
+		     [UP_PKT_MAP] = up_rma_map_packet,
+		     [UP_PKT_STAGE] = up_rma_stage_packet,
+		     [UP_PKT_WRITE_STAGED] = up_rma_write_staged_packet,
+		     [UP_PKT_READ_STAGED] = up_rma_read_staged_packet},
 };

@@ -84,6 +84,7 @@ struct up_rma_peer {
 	unsigned nwindows;
 	struct up_rma_window *last; /* that was used, or NULL */
 	struct up_rma_window *windows[64];
+	struct up_rma_stage *stage; /* NULL: there is none (stage.c) */
 
 	/* The target's side. */
 	struct up_list queue; /* struct up_rma_request: writes */
@@ -104,6 +105,7 @@ struct up_rma_state {
 	void *touched_ctx;
 	struct up_list busy;	/* struct up_rma_peer */
 	struct up_list serving; /* struct up_rma_request, reads */
+	unsigned nstages;
 	struct up_pool parts;
 	struct up_pool ops;
 	struct up_pool requests;
@@ -145,13 +147,14 @@ struct up_rma_part {
 	void *ctx;
 	size_t len;
 	unsigned flags;
-	void *fetch;   /* where old values go */
-	size_t offset; /* in the whole's local memory */
+	unsigned chunk; /* of the stage */
+	void *fetch;	/* where old values go */
+	size_t offset;	/* in the whole's local memory */
 	uint64_t key;
 	struct iovec to;
 
-	/* Of large ones. */
-	struct up_list redo; /* struct up_rma_op.redo: to be read in segments */
+	/* Of large and staged ones. */
+	struct up_list redo; /* struct up_rma_op.redo: to be read in segments; or the stage's */
 	uint64_t addr;
 	struct up_bulk_source source;
 	struct iovec iov[UP_IOV_MAX];
@@ -177,6 +180,8 @@ struct up_rma_op {
 	bool all_sent;
 	void *copy; /* of injected data or operands; or NULL */
 	struct up_list redo;
+	bool staged;	/* it goes through the stage, */
+	uint64_t began; /* and has since then: nanoseconds */
 
 	/* Atomics. */
 	uint32_t atomic; /* operation and type, as in the packet */
@@ -206,7 +211,7 @@ struct up_rma_op *up_rma_op_create(struct up_peer_state *peer, bool (*drive)(str
 				   const struct up_rma_call *c);
 void up_rma_op_discard(struct up_rma_op *w);
 /* Sends what it can, at once or after a fence. 0. */
-int up_rma_op_start(struct up_rma_op *w);
+int up_rma_op_start(struct up_rma_op *w, bool staged);
 /* Puts it into its queue, unless it is there. */
 void up_rma_op_queue(struct up_rma_op *w);
 /* One of its parts has ended. */
@@ -293,6 +298,33 @@ enum up_rma_turn { UP_RMA_PACKETS, UP_RMA_WAIT, UP_RMA_DONE };
 /* What is to become of the first operation of a queue; when it is done, its status is set. */
 enum up_rma_turn up_rma_direct_turn(struct up_rma_op *w, unsigned access);
 
+/* The parts of an operation that move bytes; its end is the caller's. False: not all of it. */
+bool up_rma_move_all(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
+		     int *status);
+
+/* ---- the stage: memory through which both ends copy at the same time (stage.c, staged.c) ---- */
+
+/* The direct way for a call of the application, as up_rma_direct_move(), or the stage: then false,
+ * with *staged. */
+bool up_rma_start_large(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
+			bool *staged);
+static inline bool up_rma_start(struct up_peer_state *peer, const struct up_rma_call *c,
+				unsigned access, bool *staged)
+{
+	if (__builtin_expect(c->bytes >= peer->link->lane->direct_from, 0))
+		return up_rma_start_large(peer, c, access, staged);
+	return up_rma_direct_move(peer, c, access);
+}
+/* up_rma_direct_turn() for all operations that may be staged. */
+enum up_rma_turn up_rma_turn(struct up_rma_op *w, unsigned access);
+/* Sends what there is a chunk for of the next remote piece. False: nothing now. */
+bool up_rma_send_staged(struct up_rma_op *w, unsigned access);
+/* Are there parts on their way? */
+bool up_rma_stage_busy(const struct up_rma_stage *s);
+/* Then their target is watched: true when something happened. */
+bool up_rma_stage_watch(struct up_rma_stage *s);
+void up_rma_stage_fini(struct up_rma_peer *rp);
+
 /* ---- the target's side ---- */
 
 /* The flags of an answer about memory that was granted. */
@@ -357,7 +389,8 @@ void up_rma_written(struct up_peer_state *from, size_t bytes, bool more, bool ha
 		    uint64_t imm);
 
 up_packet_handler up_rma_map_packet, up_rma_write_packet, up_rma_write_large_packet,
-	up_rma_read_packet, up_rma_read_large_packet, up_rma_atomic_packet;
+	up_rma_read_packet, up_rma_read_large_packet, up_rma_atomic_packet, up_rma_stage_packet,
+	up_rma_write_staged_packet, up_rma_read_staged_packet;
 
 /* atomic.c: element by element. `old`, unless NULL, gets what was there. Memory is aligned. */
 void up_atomic_apply(enum up_atomic_op op, enum up_atomic_type type, void *memory, size_t count,

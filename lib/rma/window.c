@@ -291,8 +291,7 @@ static bool move_piece(struct up_peer_state *peer, const struct up_rma_call *c,
 	return true;
 }
 
-/* False: not all of it, and *status is as it was. */
-static bool move_all(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
+bool up_rma_move_all(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
 		     int *status)
 {
 	size_t offset = 0;
@@ -320,7 +319,7 @@ bool up_rma_direct_move(struct up_peer_state *peer, const struct up_rma_call *c,
 	int status = 0;
 
 	if (!peer->rma || !peer->rma->nwindows || !has_windows(peer, c) || !may_use(peer) ||
-	    !move_all(peer, c, access, &status))
+	    !up_rma_move_all(peer, c, access, &status))
 		return false;
 	end(peer, c, status);
 	return true;
@@ -336,7 +335,7 @@ enum up_rma_turn up_rma_direct_turn(struct up_rma_op *w, unsigned access)
 	/* These end without the application's help. */
 	if (peer->rma->parts)
 		return UP_RMA_WAIT;
-	if (!up_peer_answered(peer) || !move_all(peer, &c, access, &w->status))
+	if (!up_peer_answered(peer) || !up_rma_move_all(peer, &c, access, &w->status))
 		return UP_RMA_PACKETS;
 	w->sent = w->bytes;
 	w->all_sent = true;

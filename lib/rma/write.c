@@ -129,15 +129,18 @@ static bool send_piece(struct up_rma_op *w, const struct up_rma_iov *r)
 bool up_rma_drive_write(struct up_rma_op *w)
 {
 	static const struct up_rma_iov nothing;
-	enum up_rma_turn turn = UP_RMA_PACKETS;
+	enum up_rma_turn turn = up_rma_turn(w, UP_RMA_WRITE);
 
-	if (!(w->flags & UP_IMM))
-		turn = up_rma_direct_turn(w, UP_RMA_WRITE);
 	if (turn != UP_RMA_PACKETS)
 		return turn == UP_RMA_DONE;
 	while (!w->status && !w->all_sent) {
 		while (w->piece < w->nremote && !w->remote[w->piece].len)
 			w->piece++;
+		if (w->staged) {
+			if (!up_rma_send_staged(w, UP_RMA_WRITE))
+				return false;
+			continue;
+		}
 		if (!send_piece(w, w->piece < w->nremote ? &w->remote[w->piece] : &nothing))
 			return false;
 		w->piece++;
@@ -156,7 +159,7 @@ static int copy_injected(struct up_rma_op *w)
 	return 0;
 }
 
-static int write_many(struct up_peer_state *peer, const struct up_rma_call *c)
+static int write_many(struct up_peer_state *peer, const struct up_rma_call *c, bool staged)
 {
 	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_write, c);
 
@@ -166,7 +169,7 @@ static int write_many(struct up_peer_state *peer, const struct up_rma_call *c)
 		up_rma_op_discard(w);
 		return -EAGAIN;
 	}
-	return up_rma_op_start(w);
+	return up_rma_op_start(w, staged);
 }
 
 static int write_one(struct up_peer_state *peer, const struct up_rma_call *c)
@@ -201,15 +204,16 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
 	int error;
 	struct up_peer_state *peer = up_peer_start(ep, to, &error);
+	bool staged = false;
 
 	if (!peer)
 		return error;
-	if (!(c->flags & UP_IMM) && up_rma_direct_move(peer, c, UP_RMA_WRITE))
+	if (!(c->flags & UP_IMM) && up_rma_start(peer, c, UP_RMA_WRITE, &staged))
 		return 0;
 	if (c->nremote == 1 && is_small(peer, c->bytes) && up_rma_writes_clear(peer) &&
 	    up_rma_unfenced(peer, c->flags))
 		return write_one(peer, c);
-	return write_many(peer, c);
+	return write_many(peer, c, staged);
 }
 
 static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,

@@ -77,6 +77,9 @@ static void wrong_in_itself(void **state)
 		{{.type = UP_PKT_READ, .op = 5, .aux = UINT32_MAX}, 0},
 		{{.type = UP_PKT_READ, .op = 5, .aux = 8}, 8},
 		{{.type = UP_PKT_READ_LARGE, .op = 5}, 25},
+		{{.type = UP_PKT_STAGE, .op = 5}, 24},
+		{{.type = UP_PKT_WRITE_STAGED, .op = 5}, 24}, /* of nothing */
+		{{.type = UP_PKT_READ_STAGED, .op = 5}, 24},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_OPS | 1 << 16}, 1},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_TYPES << 8 | 1 << 16}, 1},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_SUM}, 0},

@@ -95,6 +95,20 @@ static const struct recorded recorded[] = {
 	{"map",
 	 "01 0c 0000 00000000 0b001000 00000000 0000000000000000 2a00000000000000",
 	 {1, UP_PKT_MAP, 0, 0, 0x10000b, 0, 0, 42}},
+	{"stage",
+	 "01 0d 0000 58000000 0c001000 00000000 0000000000000000 0000000000000000"
+	 "0000000000000000 0001020000000000 0000000000000000"
+	 "0102030405060708 0200000000000000 0000020000000000 0000000000000000"
+	 "0300000000000000 0500000000000000 0000000000000000 0000000000000000",
+	 {1, UP_PKT_STAGE, 0, 88, 0x10000c, 0, 0, 0}},
+	{"staged write, the last packet of it",
+	 "01 0e 2000 18000000 0d001000 00000000 0080adde00000000 2a00000000000000"
+	 "0000adde00000000 0000010000000000 00800000 00800000",
+	 {1, UP_PKT_WRITE_STAGED, UP_PKT_F_LAST, 24, 0x10000d, 0, 0xdead8000, 42}},
+	{"staged read",
+	 "01 0f 0000 18000000 0e001000 00000000 0000adde00000000 2a00000000000000"
+	 "0000adde00000000 0000010000000000 00000100 00800000",
+	 {1, UP_PKT_READ_STAGED, 0, 24, 0x10000e, 0, 0xdead0000, 42}},
 };
 
 static int digit(char c)
@@ -200,43 +214,50 @@ static void refused(const struct up_packet *p)
 static void refuses_bad_fields(void **state)
 {
 	const struct up_packet bad[] = {
-		{1, 0, 0, 0, 1, 0, 0, 0},			       /* no type */
-		{1, UP_PKT_TYPES, 0, 0, 1, 0, 0, 0},		       /* unknown types */
-		{1, 255, 0, 0, 1, 0, 0, 0},			       /* unknown types */
-		{1, UP_PKT_ANSWER, 0, 0, 0, 0, 0, 0},		       /* to nothing */
-		{1, UP_PKT_ANSWER, 0, 0, 1, 4096, 0, 0},	       /* no errno */
-		{1, UP_PKT_ANSWER, 0, 0, 1, UINT32_MAX, 0, 0},	       /* no errno */
-		{1, UP_PKT_ANSWER, UP_PKT_F_IMM, 0, 1, 0, 0, 0},       /* flag of others */
-		{1, UP_PKT_ANSWER, 8, 0, 1, 0, 0, 0},		       /* no flag */
-		{1, UP_PKT_ANSWER, 0, 1u << 31, 1, 0, 0, 0},	       /* too long */
-		{1, UP_PKT_ANSWER, 0, UINT32_MAX, 1, 0, 0, 0},	       /* too long */
-		{1, UP_PKT_AM_REQUEST, 0, 8, 0, 9 << 8, 0, 0},	       /* head beyond */
-		{1, UP_PKT_AM_REQUEST, 0, 80, 0, 65 << 8, 0, 0},       /* long head */
-		{1, UP_PKT_AM_REQUEST, 0, 80, 0, 0xffffff00, 0, 0},    /* long head */
-		{1, UP_PKT_AM_REQUEST, 0, 4160, 0, 63 << 8, 0, 0},     /* long data */
-		{1, UP_PKT_AM_REQUEST, 0, 4161, 0, 64 << 8, 0, 0},     /* long all */
-		{1, UP_PKT_AM_REQUEST, 0, 0, 0, 128, 0, 0},	       /* handler */
-		{1, UP_PKT_AM_REQUEST, 0, 0, 0, 0, 1, 0},	       /* reply to what? */
-		{1, UP_PKT_AM_REQUEST, 0, 0, 1, 0, 4161, 0},	       /* room */
-		{1, UP_PKT_AM_REQUEST, 0, 0, 1, 0, UINT64_MAX, 0},     /* room */
-		{1, UP_PKT_AM_REPLY, 0, 0, 0, 0, 0, 0},		       /* to nothing */
-		{1, UP_PKT_AM_REPLY, 0, 0, 1, 128, 0, 0},	       /* handler */
-		{1, UP_PKT_TAG_EAGER, UP_PKT_F_FETCH, 0, 0, 0, 0, 0},  /* flag of others */
-		{1, UP_PKT_TAG_RENDEZVOUS, 0, 24, 0, 0, 0, 0},	       /* no op */
-		{1, UP_PKT_TAG_RENDEZVOUS, 0, 23, 1, 0, 0, 0},	       /* short */
-		{1, UP_PKT_TAG_RENDEZVOUS, 0, 25, 1, 0, 0, 0},	       /* long */
-		{1, UP_PKT_TAG_PULL, 0, 0, 0, 1, 0, 0},		       /* no op */
-		{1, UP_PKT_TAG_PULL, 0, 1, 1, 1, 0, 0},		       /* payload */
-		{1, UP_PKT_WRITE, UP_PKT_F_IMM, 7, 0, 0, 0, 0},	       /* half the immediate */
-		{1, UP_PKT_WRITE_LARGE, UP_PKT_F_IMM, 24, 1, 0, 0, 0}, /* no immediate */
-		{1, UP_PKT_WRITE_LARGE, 0, 32, 1, 0, 0, 0},	       /* whose immediate? */
-		{1, UP_PKT_WRITE_LARGE, 0, 24, 0, 0, 0, 0},	       /* no op */
-		{1, UP_PKT_READ, 0, 0, 0, 8, 0, 0},		       /* no op */
-		{1, UP_PKT_READ, 0, 8, 1, 8, 0, 0},		       /* payload */
-		{1, UP_PKT_READ_LARGE, 0, 24, 0, 0, 0, 0},	       /* no op */
-		{1, UP_PKT_READ_LARGE, 0, 16, 1, 0, 0, 0},	       /* short */
-		{1, UP_PKT_ATOMIC, UP_PKT_F_FETCH, 8, 0, 0, 0, 0},     /* fetch to nowhere */
-		{1, UP_PKT_ATOMIC, UP_PKT_F_IMM, 8, 1, 0, 0, 0},       /* flag of others */
+		{1, 0, 0, 0, 1, 0, 0, 0},				/* no type */
+		{1, UP_PKT_TYPES, 0, 0, 1, 0, 0, 0},			/* unknown types */
+		{1, 255, 0, 0, 1, 0, 0, 0},				/* unknown types */
+		{1, UP_PKT_ANSWER, 0, 0, 0, 0, 0, 0},			/* to nothing */
+		{1, UP_PKT_ANSWER, 0, 0, 1, 4096, 0, 0},		/* no errno */
+		{1, UP_PKT_ANSWER, 0, 0, 1, UINT32_MAX, 0, 0},		/* no errno */
+		{1, UP_PKT_ANSWER, UP_PKT_F_IMM, 0, 1, 0, 0, 0},	/* flag of others */
+		{1, UP_PKT_ANSWER, 8, 0, 1, 0, 0, 0},			/* no flag */
+		{1, UP_PKT_ANSWER, 0, 1u << 31, 1, 0, 0, 0},		/* too long */
+		{1, UP_PKT_ANSWER, 0, UINT32_MAX, 1, 0, 0, 0},		/* too long */
+		{1, UP_PKT_AM_REQUEST, 0, 8, 0, 9 << 8, 0, 0},		/* head beyond */
+		{1, UP_PKT_AM_REQUEST, 0, 80, 0, 65 << 8, 0, 0},	/* long head */
+		{1, UP_PKT_AM_REQUEST, 0, 80, 0, 0xffffff00, 0, 0},	/* long head */
+		{1, UP_PKT_AM_REQUEST, 0, 4160, 0, 63 << 8, 0, 0},	/* long data */
+		{1, UP_PKT_AM_REQUEST, 0, 4161, 0, 64 << 8, 0, 0},	/* long all */
+		{1, UP_PKT_AM_REQUEST, 0, 0, 0, 128, 0, 0},		/* handler */
+		{1, UP_PKT_AM_REQUEST, 0, 0, 0, 0, 1, 0},		/* reply to what? */
+		{1, UP_PKT_AM_REQUEST, 0, 0, 1, 0, 4161, 0},		/* room */
+		{1, UP_PKT_AM_REQUEST, 0, 0, 1, 0, UINT64_MAX, 0},	/* room */
+		{1, UP_PKT_AM_REPLY, 0, 0, 0, 0, 0, 0},			/* to nothing */
+		{1, UP_PKT_AM_REPLY, 0, 0, 1, 128, 0, 0},		/* handler */
+		{1, UP_PKT_TAG_EAGER, UP_PKT_F_FETCH, 0, 0, 0, 0, 0},	/* flag of others */
+		{1, UP_PKT_TAG_RENDEZVOUS, 0, 24, 0, 0, 0, 0},		/* no op */
+		{1, UP_PKT_TAG_RENDEZVOUS, 0, 23, 1, 0, 0, 0},		/* short */
+		{1, UP_PKT_TAG_RENDEZVOUS, 0, 25, 1, 0, 0, 0},		/* long */
+		{1, UP_PKT_TAG_PULL, 0, 0, 0, 1, 0, 0},			/* no op */
+		{1, UP_PKT_TAG_PULL, 0, 1, 1, 1, 0, 0},			/* payload */
+		{1, UP_PKT_WRITE, UP_PKT_F_IMM, 7, 0, 0, 0, 0},		/* half the immediate */
+		{1, UP_PKT_WRITE_LARGE, UP_PKT_F_IMM, 24, 1, 0, 0, 0},	/* no immediate */
+		{1, UP_PKT_WRITE_LARGE, 0, 32, 1, 0, 0, 0},		/* whose immediate? */
+		{1, UP_PKT_WRITE_LARGE, 0, 24, 0, 0, 0, 0},		/* no op */
+		{1, UP_PKT_READ, 0, 0, 0, 8, 0, 0},			/* no op */
+		{1, UP_PKT_READ, 0, 8, 1, 8, 0, 0},			/* payload */
+		{1, UP_PKT_READ_LARGE, 0, 24, 0, 0, 0, 0},		/* no op */
+		{1, UP_PKT_READ_LARGE, 0, 16, 1, 0, 0, 0},		/* short */
+		{1, UP_PKT_ATOMIC, UP_PKT_F_FETCH, 8, 0, 0, 0, 0},	/* fetch to nowhere */
+		{1, UP_PKT_STAGE, 0, 88, 0, 0, 0, 0},			/* no op */
+		{1, UP_PKT_STAGE, 0, 80, 1, 0, 0, 0},			/* short */
+		{1, UP_PKT_WRITE_STAGED, 0, 24, 0, 0, 0, 0},		/* no op */
+		{1, UP_PKT_WRITE_STAGED, 0, 23, 1, 0, 0, 0},		/* short */
+		{1, UP_PKT_WRITE_STAGED, UP_PKT_F_IMM, 32, 1, 0, 0, 0}, /* flag of others */
+		{1, UP_PKT_READ_STAGED, 0, 24, 0, 0, 0, 0},		/* no op */
+		{1, UP_PKT_READ_STAGED, 0, 25, 1, 0, 0, 0},		/* long */
+		{1, UP_PKT_ATOMIC, UP_PKT_F_IMM, 8, 1, 0, 0, 0},	/* flag of others */
 	};
 
 	for (size_t i = 0; i < UP_ARRAY_SIZE(bad); i++)

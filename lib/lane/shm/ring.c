@@ -170,3 +170,10 @@ bool up_shm_tx_moved(struct shm_link *l)
 	clear_starved(l);
 	return true;
 }
+
+bool up_shm_taken(struct up_link *base)
+{
+	struct shm_link *l = (struct shm_link *)base;
+
+	return l->tx.lines && refresh(l) && l->tx.consumed == l->tx.seq;
+}

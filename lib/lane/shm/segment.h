@@ -33,7 +33,7 @@
 #include <underpass/ep.h>
 
 #define SHM_MAGIC 0x6d68732d70753a31u
-#define SHM_VERSION 3u
+#define SHM_VERSION 4u
 #define SHM_LINE 64u
 #define SHM_SLOT_BYTES (48u * 1024)
 #define SHM_CONTROL_BYTES 1024u

@@ -124,6 +124,7 @@ const struct up_lane_ops up_lane_shm = {
 	.arm = up_shm_arm,
 	.get = up_shm_get,
 	.put = up_shm_put,
+	.taken = up_shm_taken,
 	.mem_alloc = up_shm_mem_alloc,
 	.mem_free = up_shm_mem_free,
 	.mem_holds = up_shm_mem_holds,

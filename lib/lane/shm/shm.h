@@ -181,6 +181,7 @@ void up_shm_commit(struct up_link *base, void *packet, size_t bytes);
 void up_shm_tx_end(struct shm_link *l);
 /* Has the consumer gone on since a packet last found no room? */
 bool up_shm_tx_moved(struct shm_link *l);
+bool up_shm_taken(struct up_link *base);
 
 /* ---- memory.c ---- */
 int up_shm_get(struct up_link *base, const struct iovec *local, size_t n, uint64_t remote,
