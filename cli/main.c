@@ -235,6 +235,22 @@ static enum exit_code run_remove(struct client *c, const struct options *o)
 	return call_and_print(c, o, req, NULL);
 }
 
+static enum exit_code run_plug(struct client *c, const struct options *o)
+{
+	json_t *req = request("port-plug");
+
+	set_text(req, "name", o->name);
+	return call_and_print(c, o, req, NULL);
+}
+
+static enum exit_code run_unplug(struct client *c, const struct options *o)
+{
+	json_t *req = request("port-unplug");
+
+	set_text(req, "name", o->name);
+	return call_and_print(c, o, req, NULL);
+}
+
 /* As a POSIX shell reads it back. */
 static void print_quoted(const char *text)
 {
@@ -353,6 +369,12 @@ static const struct command commands[] = {
 		 "ends; one that comes back belongs in underpassd.conf(5).")},
 	{"port", "remove", true, run_remove,
 	 COMMAND_ARGP(remove_options, "NAME", "Remove a port and its socket.")},
+	{"port", "unplug", true, run_unplug,
+	 COMMAND_ARGP(NULL, "NAME",
+		      "Pull a port's cable: its VM's driver stays, and is told that the port is "
+		      "down; nothing passes until it is plugged in again.")},
+	{"port", "plug", true, run_plug,
+	 COMMAND_ARGP(NULL, "NAME", "Put a port's cable back, in which it is at first.")},
 	{NULL, "qemu-args", true, run_qemu_args,
 	 COMMAND_ARGP(
 		 qemu_options, "PORT",
@@ -413,6 +435,7 @@ static const struct argp top_argp = {
 	       "  port list            the ports\n"
 	       "  port add NAME        make a port\n"
 	       "  port remove NAME     remove a port\n"
+	       "  port unplug NAME     pull a port's cable; 'port plug NAME' puts it back\n"
 	       "  qemu-args PORT       the QEMU arguments for a port\n"
 	       "  status               how the daemon does\n"
 	       "  stats [PORT]         counters; --watch shows rates\n\n"
@@ -433,8 +456,9 @@ static const struct command *take_command(struct options *o)
 		}
 	}
 	if (!c && strcmp(o->argv[0], "port") == 0)
-		fprintf(stderr, "underpass: write 'port list', 'port add NAME' or 'port remove "
-				"NAME'\n");
+		fprintf(stderr,
+			"underpass: write 'port list', or 'port' with add, remove, unplug or "
+			"plug and a NAME\n");
 	else if (!c)
 		fprintf(stderr,
 			"underpass: there is no command '%s'; 'underpass --help' lists them\n",

@@ -6,6 +6,7 @@
 #include "daemon/qemu_args.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +24,8 @@ const char *up_port_state(const struct up_port *port)
 		return "failed";
 	if (cx_device_is_fatal(p->device))
 		return "error";
+	if (port->unplugged)
+		return "unplugged";
 	return port->active ? "active" : "down";
 }
 
@@ -141,6 +144,32 @@ static json_t *cmd_port_remove(struct call *c)
 	return json_object();
 }
 
+static json_t *set_link(struct call *c, bool up)
+{
+	struct up_port *port;
+	const char *name;
+
+	if (!unpack(c, "{s:s !}", "name", &name))
+		return NULL;
+	port = find_port(c, name);
+	if (!port)
+		return NULL;
+	if (port->unplugged == up)
+		up_log(LOG_INFO, port->name, up ? "plugged in" : "unplugged");
+	up_port_set_link(port, up);
+	return port_json(port);
+}
+
+static json_t *cmd_port_plug(struct call *c)
+{
+	return set_link(c, true);
+}
+
+static json_t *cmd_port_unplug(struct call *c)
+{
+	return set_link(c, false);
+}
+
 static json_t *cmd_qemu_args(struct call *c)
 {
 	const char *name, *memory = "2G";
@@ -219,8 +248,10 @@ static const struct command {
 	const char *name;
 	json_t *(*run)(struct call *c);
 } commands[] = {
-	{"port-list", cmd_port_list}, {"port-add", cmd_port_add}, {"port-remove", cmd_port_remove},
-	{"qemu-args", cmd_qemu_args}, {"status", cmd_status},	  {"stats", cmd_stats},
+	{"port-list", cmd_port_list},	  {"port-add", cmd_port_add},
+	{"port-remove", cmd_port_remove}, {"port-plug", cmd_port_plug},
+	{"port-unplug", cmd_port_unplug}, {"qemu-args", cmd_qemu_args},
+	{"status", cmd_status},		  {"stats", cmd_stats},
 };
 
 static const struct command *find_command(const char *name)

@@ -18,7 +18,7 @@ void up_command_run(struct up_daemon *d, const char *line, size_t len, struct up
 /* Appends an error reply. */
 void up_command_refuse(struct up_text *out, const struct up_error *e);
 
-/* "active", "down" (no VM, or its driver does not run), or "failed". */
+/* "active", "down" (no VM, or its driver does not run), "unplugged", "error", or "failed". */
 const char *up_port_state(const struct up_port *port);
 
 /* Room for a GID or GUID as sysfs writes them. */

@@ -15,6 +15,8 @@
  *   port-list                            {"ports": [PORT...]}
  *   port-add     name tenant? guid? doorbells?    PORT
  *   port-remove  name force?             {}
+ *   port-plug    name                    PORT
+ *   port-unplug  name                    PORT
  *   qemu-args    port memory? device_only?        {"arguments": [TEXT...], "socket": PATH,
  *                                          "state", "connected"}
  *   status                               STATUS
@@ -28,8 +30,8 @@
  *     "qps": [{"qpn", "type", "state", "messages", "bytes", "received", "errors", "rnr"}...]}
  *   WORKER: {"turns", "idle_sleeps", "busy_ns"}
  *
- * A port's state is "active", "down", "error" (the device waits for a reset by its driver), or
- * "failed" (the port serves no VM until it is removed and added again). Counters are of 64 bits and
+ * A port's state is "active", "down", "unplugged", "error" (the device waits for a reset by its
+ * driver), or "failed" (the port serves no VM until it is removed and added again). Counters are of 64 bits and
  * only grow while the port exists, those of a queue pair while it exists. "qps": false leaves the
  * queue pairs out, which may be many.
  *

@@ -38,8 +38,8 @@ _underpass() {
 	*)
 		case $command in
 		'') words='port qemu-args status stats' ;;
-		' port') words='list add remove' ;;
-		' port remove' | ' qemu-args' | ' stats')
+		' port') words='list add remove plug unplug' ;;
+		' port remove' | ' port plug' | ' port unplug' | ' qemu-args' | ' stats')
 			words=$(underpass "${dir[@]}" port list 2>/dev/null | awk 'NR > 1 { print $1 }')
 			;;
 		esac

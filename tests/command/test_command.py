@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(sys.argv[2]).resolve()
 UNDERPASSD, UNDERPASS = BUILD / "daemon/underpassd", BUILD / "cli/underpass"
 SKIPPED = 77
-COMMANDS = ("port list", "port add", "port remove", "qemu-args", "status", "stats")
+COMMANDS = ("port list", "port add", "port remove", "port plug", "port unplug", "qemu-args", "status", "stats")
 
 
 def check(good, text):
@@ -129,9 +129,10 @@ def test_completion():
     with daemon("--port", "vm1", "--port", "vm2") as folder:
         for words, expected in (
             ("|", "port qemu-args status stats"),
-            ("port|", "list add remove"),
+            ("port|", "list add remove plug unplug"),
             ("--json|port|re", "remove"),
             ("--dir|{folder}|port|remove|", "vm1 vm2"),
+            ("--dir|{folder}|port|unplug|", "vm1 vm2"),
             ("--dir|=|{folder}|stats|vm2", "vm2"),
             ("qemu-args|--memory|4G|-d|{folder}|", "vm1 vm2"),
             ("port|add|", ""),

@@ -267,10 +267,10 @@ static void change(struct fuzz_input *in)
 	world_age++;
 	switch ((enum change)(fuzz_u8(in) % NR_CHANGES)) {
 	case DOWN:
-		up_port_set_active(g->port, false);
+		up_port_set_driver(g->port, false);
 		break;
 	case UP:
-		up_port_set_active(g->port, true);
+		up_port_set_driver(g->port, true);
 		break;
 	case DETACH:
 		sn_adapter_destroy(g->adapter);

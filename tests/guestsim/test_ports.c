@@ -5,9 +5,12 @@
  */
 #include "bystanders.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { VMS = 16, QUIET_MS = 20 };
@@ -435,6 +438,61 @@ static void test_doorbell_page_is_clean(void **state)
 	gs_vm_close(vm);
 }
 
+/* One request to the daemon's control socket, and its answer. */
+static void control(const char *request)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char answer[1024];
+	ssize_t n;
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%.80s/control.sock", tl_daemon.dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+	n = recv(fd, answer, sizeof(answer) - 1, 0);
+	assert_true(n > 0);
+	answer[n] = '\0';
+	assert_non_null(strstr(answer, "\"ok\":true"));
+	close(fd);
+}
+
+static void expect_port_event(struct gs_vm *vm, uint8_t sub_type)
+{
+	struct gs_event ev;
+
+	assert_true(gs_event_wait(vm, CX_EVENT_PORT_CHANGE, &ev, GS_WAIT_MS));
+	assert_int_equal(ev.number, 1);
+	assert_int_equal(ev.sub_type, sub_type);
+}
+
+/* A cable that is pulled: its driver hears of it, its peers' retries end; and one put back. */
+static void test_unplugged(void **state)
+{
+	struct gs_link l = tl_quick_link();
+	struct pair p = {0};
+
+	start(&(struct gs_daemon_opts){.ports = 2});
+	tl_side_open(&p.a, 0);
+	tl_side_open(&p.b, 1);
+	tl_connect(&p, GS_RC, &l);
+	tl_ping(&p);
+
+	control("{\"version\":1,\"command\":\"port-unplug\",\"name\":\"vm1\"}\n");
+	expect_port_event(p.b.vm, CX_PORT_DOWN);
+	gs_event_expect_none(p.a.vm, CX_EVENT_PORT_CHANGE, QUIET_MS);
+	tl_rdma(&p.a, CX_OP_RDMA_WRITE, 0, 64, &p.b, 0);
+	gs_cq_expect(p.a.scq, CX_SYND_TRANSPORT_RETRY);
+	tl_rdma(&p.b, CX_OP_RDMA_WRITE, 0, 64, &p.a, 0);
+	gs_cq_expect(p.b.scq, CX_SYND_TRANSPORT_RETRY);
+
+	control("{\"version\":1,\"command\":\"port-plug\",\"name\":\"vm1\"}\n");
+	expect_port_event(p.b.vm, CX_PORT_ACTIVE);
+	tl_reconnect(&p);
+	tl_ping(&p);
+	tl_side_close(&p.a);
+	tl_side_close(&p.b);
+}
+
 /* Several processes: UAR pages, protection domains and queues of their own. */
 static void test_processes(void **state)
 {
@@ -488,6 +546,7 @@ int main(void)
 		PORT_TEST(test_come_and_go),
 		PORT_TEST(test_driver_restarts),
 		PORT_TEST(test_second_client),
+		PORT_TEST(test_unplugged),
 		PORT_TEST(test_trapped_doorbells),
 		PORT_TEST(test_unmapped_doorbells),
 		PORT_TEST(test_doorbell_pages_are_no_others),

@@ -122,7 +122,7 @@ void sa_guest_attach(struct sa_guest *g)
 	up_world_start(rig.fabric);
 	for (unsigned i = 0; i < FAKE_DEPTH; i++)
 		fake_recv(g->qp[1], receive_at(i), GRH + 256);
-	up_port_set_active(g->port, true);
+	up_port_set_driver(g->port, true);
 }
 
 void sa_guest_create(unsigned i, const char *tenant)

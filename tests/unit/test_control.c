@@ -274,6 +274,14 @@ static void a_port_tells_its_state(void **state)
 	port->active = true;
 	state_is(w, fd, "active");
 	port->active = false;
+	json_decref(call(w, fd, CMD_WITH("port-unplug", "\"name\":\"vm1\"")));
+	state_is(w, fd, "unplugged");
+	json_decref(call(w, fd, CMD_WITH("port-unplug", "\"name\":\"vm1\"")));
+	state_is(w, fd, "unplugged");
+	json_decref(call(w, fd, CMD_WITH("port-plug", "\"name\":\"vm1\"")));
+	state_is(w, fd, "down");
+	refused(w, fd, CMD_WITH("port-plug", "\"name\":\"vm9\""), "no-port");
+	refused(w, fd, CMD_WITH("port-unplug", "\"name\":\"vm1\",\"force\":true"), "bad-request");
 	up_daemon_port(port)->device->fatal = true;
 	state_is(w, fd, "error");
 	up_daemon_port(port)->failed = true;

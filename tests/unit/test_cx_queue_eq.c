@@ -162,8 +162,8 @@ static void port_events(void **state)
 {
 	struct cx_eq *eq = ask_for_all();
 
-	cx_port_event(&fake.dev, true);
-	cx_port_event(&fake.dev, false);
+	cx_port_event(&fake.dev.hca, UP_EV_PORT_ACTIVE);
+	cx_port_event(&fake.dev.hca, UP_EV_PORT_DOWN);
 	assert_int_equal(fake_event(eq, 0)->type, 0x09);
 	assert_int_equal(fake_event(eq, 0)->sub_type, 4);
 	assert_int_equal(fake_event(eq, 1)->sub_type, 1);

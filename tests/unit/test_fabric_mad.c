@@ -41,7 +41,7 @@ static int setup(void **state)
 	w->hca.ops = &idle_ops;
 	w->hca.pkeys[0] = UP_PKEY_DEFAULT;
 	up_port_attach(w->port, &w->hca);
-	up_port_set_active(w->port, true);
+	up_port_set_driver(w->port, true);
 	*state = w;
 	return 0;
 }
@@ -147,7 +147,7 @@ static void port_info(void **state)
 	assert_int_equal(d[15], 0);
 	assert_int_equal(get(w, SM, 0xff90, 2), 0x001c);
 
-	up_port_set_active(w->port, false);
+	up_port_set_driver(w->port, false);
 	assert_int_equal(get(w, SM, 0x0015, 1), 0);
 	assert_int_equal(d[32] & 15, 1);
 	assert_int_equal(d[33] >> 4, 2);

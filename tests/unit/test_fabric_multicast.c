@@ -44,7 +44,7 @@ static int setup(void **state)
 		assert_non_null(w->port[i]);
 		w->hca[i].ops = &idle_ops;
 		up_port_attach(w->port[i], &w->hca[i]);
-		up_port_set_active(w->port[i], true);
+		up_port_set_driver(w->port[i], true);
 		for (unsigned q = 0; q < 4; q++)
 			w->qp[i][q].hca = &w->hca[i];
 	}
@@ -182,9 +182,9 @@ static void only_active_ports_hear(void **state)
 	struct world *w = *state;
 
 	assert_int_equal(up_mcast_attach(w->port[0], &group, &w->qp[0][0]), 0);
-	up_port_set_active(w->port[0], false);
+	up_port_set_driver(w->port[0], false);
 	assert_int_equal(send_to(w, 1, &group).n, 0);
-	up_port_set_active(w->port[0], true);
+	up_port_set_driver(w->port[0], true);
 	assert_int_equal(send_to(w, 1, &group).n, 1);
 	up_port_detach(w->port[0]);
 	assert_int_equal(send_to(w, 1, &group).n, 0);

@@ -41,7 +41,7 @@ static void attach(struct up_port *port, struct up_hca *hca)
 	memset(hca, 0, sizeof(*hca));
 	hca->ops = &idle_ops;
 	up_port_attach(port, hca);
-	up_port_set_active(port, true);
+	up_port_set_driver(port, true);
 }
 
 static void names_are_checked(void **state)
@@ -191,10 +191,10 @@ static void routes_by_lid(void **state)
 	assert_null(to_lid(&ha, UP_LID_MULTICAST - 1));
 	assert_null(to_lid(&ha, UP_LID_MULTICAST));
 	assert_null(to_lid(&ha, UP_LID_PERMISSIVE));
-	up_port_set_active(a, false);
+	up_port_set_driver(a, false);
 	assert_null(to_lid(&ha, b->lid)); /* what is down sends nothing */
 	assert_null(to_lid(&hb, a->lid));
-	up_port_set_active(a, true);
+	up_port_set_driver(a, true);
 	assert_ptr_equal(to_lid(&ha, b->lid), &hb);
 	assert_ptr_equal(up_port_by_lid(a, b->lid), b);
 	assert_ptr_equal(up_port_by_gid(a, &b->gid), b);
@@ -249,13 +249,13 @@ static void only_active_ports_are_reached(void **state)
 	assert_ptr_equal(to_lid(&ha, b->lid), &hb);
 
 	epoch = up_route_epoch;
-	up_port_set_active(b, false);
+	up_port_set_driver(b, false);
 	assert_int_not_equal(up_route_epoch, epoch);
 	assert_null(to_lid(&ha, b->lid));
 	epoch = up_route_epoch;
-	up_port_set_active(b, false);
+	up_port_set_driver(b, false);
 	assert_int_equal(up_route_epoch, epoch);
-	up_port_set_active(b, true);
+	up_port_set_driver(b, true);
 	assert_ptr_equal(to_lid(&ha, b->lid), &hb);
 
 	epoch = up_route_epoch;
@@ -266,6 +266,57 @@ static void only_active_ports_are_reached(void **state)
 	up_port_destroy(b);
 	assert_null(to_lid(&ha, 3));
 	up_port_detach(a);
+	up_fabric_destroy(f);
+}
+
+static enum up_event told;
+static unsigned ntold;
+
+static void note_event(struct up_hca *hca, enum up_event event)
+{
+	told = event;
+	ntold++;
+}
+
+static void a_pulled_cable_stays_pulled(void **state)
+{
+	struct up_hca_ops ops = idle_ops;
+	struct up_fabric *f = create_fabric(1);
+	struct up_port *a = add(f, "a", "t"), *b = add(f, "b", "t");
+	struct up_hca ha, hb;
+	uint64_t epoch;
+
+	ops.port_event = note_event;
+	attach(a, &ha);
+	/* Without an adapter nobody is told. */
+	up_port_set_link(b, false);
+	attach(b, &hb);
+	hb.ops = &ops;
+	assert_false(b->active);
+	assert_null(to_lid(&ha, b->lid));
+	assert_int_equal(ntold, 0);
+
+	epoch = up_route_epoch;
+	up_port_set_link(b, true);
+	assert_true(b->active);
+	assert_int_not_equal(up_route_epoch, epoch);
+	assert_ptr_equal(to_lid(&ha, b->lid), &hb);
+	assert_int_equal(told, UP_EV_PORT_ACTIVE);
+	up_port_set_link(b, true);
+	assert_int_equal(ntold, 1);
+
+	up_port_set_link(b, false);
+	assert_int_equal(told, UP_EV_PORT_DOWN);
+	assert_int_equal(ntold, 2);
+	assert_null(to_lid(&ha, b->lid));
+	assert_null(to_lid(&hb, a->lid));
+	/* A driver that starts finds it down, and is told when it comes up. */
+	up_port_set_driver(b, false);
+	up_port_set_driver(b, true);
+	assert_false(b->active);
+	assert_int_equal(ntold, 2);
+	up_port_detach(a);
+	up_port_detach(b);
 	up_fabric_destroy(f);
 }
 
@@ -328,7 +379,7 @@ static void node_description_follows_the_driver(void **state)
 	up_port_set_node_desc(a, desc);
 	up_port_get_node_desc(a, got);
 	assert_memory_equal(got, desc, sizeof(got));
-	up_port_set_active(a, false);
+	up_port_set_driver(a, false);
 	up_port_get_node_desc(a, got);
 	assert_string_equal(got, "a");
 	up_port_detach(a);
@@ -346,6 +397,7 @@ int main(void)
 		cmocka_unit_test(routes_by_lid),
 		cmocka_unit_test(routes_by_gid),
 		cmocka_unit_test(only_active_ports_are_reached),
+		cmocka_unit_test(a_pulled_cable_stays_pulled),
 		cmocka_unit_test(attaching_gives_the_address),
 		cmocka_unit_test(workers_share_ports),
 		cmocka_unit_test(worker_count_is_checked),

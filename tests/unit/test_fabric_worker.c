@@ -64,7 +64,7 @@ static void attach(unsigned i)
 	}
 	t.hca[i]->base.ops = &t.ops;
 	up_port_attach(t.port[i], &t.hca[i]->base);
-	up_port_set_active(t.port[i], true);
+	up_port_set_driver(t.port[i], true);
 }
 
 static int setup(unsigned workers)
@@ -291,7 +291,8 @@ static void kick_finds_a_worker_that_falls_asleep(void **state)
 	sem_init(&nap.kicked, 0, 0);
 	for (unsigned i = 0; i < 100; i++) {
 		__atomic_store_n(&nap.worker, t.port[0]->worker, __ATOMIC_RELEASE);
-		up_worker_wake(t.port[0]->worker);
+		/* It may be falling asleep at this moment, and a wake alone would be lost. */
+		up_fabric_kick(&lane->qp->base);
 		sem_wait(&nap.falls_asleep);
 		post(lane, UP_OP_WRITE, 0, 8, 0);
 		up_fabric_kick(&lane->qp->base);

@@ -258,11 +258,11 @@ static void port_that_goes_down_is_no_member(void **state)
 	assert_int_equal(join(0, 0xffffffff, FULL), INVALID);
 	member_request(0, SET, JOINS, 0xffffffff, FULL);
 	assert_int_equal(sa_call(&rig.guest[0]), OK);
-	up_port_set_active(rig.guest[0].port, false);
+	up_port_set_driver(rig.guest[0].port, false);
 	assert_false(group_exists(7));
 	assert_int_equal(members_of(8), 1);
 	assert_int_equal(members_of(0xffffffff), 0);
-	up_port_set_active(rig.guest[0].port, true);
+	up_port_set_driver(rig.guest[0].port, true);
 	assert_int_equal(members_of(8), 1);
 	sa_guest_destroy(&rig.guest[1]);
 	assert_false(group_exists(8));

@@ -315,8 +315,8 @@ static void table_ends_with_its_port(void **state)
 
 	ask_for_paths(0);
 	expect(0, 1);
-	up_port_set_active(g->port, false);
-	up_port_set_active(g->port, true);
+	up_port_set_driver(g->port, false);
+	up_port_set_driver(g->port, true);
 	sa_clock_advance(g, ANSWER_TIME);
 	ack(0, 1, 2);
 	silence(0);
@@ -421,8 +421,8 @@ static void disturb(unsigned round)
 
 	switch (round % 5) {
 	case 0:
-		up_port_set_active(g->port, false);
-		up_port_set_active(g->port, true);
+		up_port_set_driver(g->port, false);
+		up_port_set_driver(g->port, true);
 		break;
 	case 1:
 		sa_guest_detach(g);

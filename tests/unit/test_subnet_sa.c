@@ -139,10 +139,10 @@ static void nobody_has_no_path(void **state)
 		up_put_be16(r + PATH_DLID, none[i]);
 		assert_int_equal(sa_call(&rig.guest[0]), NO_RECORDS);
 	}
-	up_port_set_active(rig.guest[1].port, false);
+	up_port_set_driver(rig.guest[1].port, false);
 	path_request(0, 1, 0);
 	assert_int_equal(sa_call(&rig.guest[0]), NO_RECORDS);
-	up_port_set_active(rig.guest[1].port, true);
+	up_port_set_driver(rig.guest[1].port, true);
 	assert_int_equal(sa_call(&rig.guest[0]), OK);
 }
 

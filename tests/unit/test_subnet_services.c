@@ -207,7 +207,7 @@ static void port_that_goes_down_serves_nothing(void **state)
 {
 	assert_int_equal(announce(0, 5), OK);
 	assert_int_equal(announce(1, 6), OK);
-	up_port_set_active(rig.guest[0].port, false);
+	up_port_set_driver(rig.guest[0].port, false);
 	sa_guest_detach(&rig.guest[1]);
 	assert_int_equal(look_up(2, 5), NO_RECORDS);
 	assert_int_equal(look_up(2, 6), NO_RECORDS);

@@ -244,6 +244,20 @@ def diagnostics(world):
     server.kill()
 
 
+def cable(world):
+    """Pulled, and put back: programs of the guest see it, and nothing passes meanwhile."""
+    watch = world.two.spawn("stdbuf -oL ibv_asyncwatch")
+    watch.wait_for("async event", 30)
+    world.daemon.cli("port", "unplug", "vm2")
+    watch.wait_for("PORT_ERR|port error", 30)
+    expect(r"state:\s+PORT_DOWN", world.two.run("ibv_devinfo"))
+    world.daemon.cli("port", "plug", "vm2")
+    watch.wait_for("PORT_ACTIVE|port active", 30)
+    watch.kill()
+    expect(r"state:\s+PORT_ACTIVE", world.two.run("ibv_devinfo"))
+    small_traffic(world)
+
+
 def small_traffic(world):
     """Enough to see that a pair of VMs works (again)."""
     traffic(world.one, world.two, "ibv_rc_pingpong -c -n 200")
@@ -408,6 +422,7 @@ CASES = [
     Case("pair", "IPoIB, connected mode", connected_mode),
     Case("pair", "ibportstate, perfquery, ibping", diagnostics),
     Case("pair", "NVMe over RDMA", storage),
+    Case("pair", "cable pulled and put back", cable),
     Case("pair", "driver unloaded and loaded again", driver_reload),
     Case("faults", "reset while a peer writes", button_reset),
     Case("faults", "orderly reboot", orderly_reboot),

@@ -37,6 +37,8 @@ struct up_hca_ops {
 	enum up_wc_status (*exec_local)(struct up_qp *qp, struct up_send_wr *wr);
 	void (*qp_event)(struct up_qp *qp, enum up_event event);
 	void (*srq_event)(struct up_srq *srq, enum up_event event);
+	/* UP_EV_PORT_ACTIVE or UP_EV_PORT_DOWN. World stopped. May be NULL. */
+	void (*port_event)(struct up_hca *hca, enum up_event event);
 	/*
 	 * Looks for new doorbells (up_net_ops.kick for each QP concerned) and serves armed CQs.
 	 * Returns how much it found, 0 for nothing; *due is lowered to the next time (ns) at which

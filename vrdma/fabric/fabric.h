@@ -72,7 +72,8 @@ struct up_port {
 	struct up_fabric *fabric;
 	struct up_worker *worker;
 	struct up_hca *hca; /* while a device is attached, else NULL */
-	bool active;	    /* the driver has initialized the device */
+	bool active;	    /* the driver has initialized the device, and the link is up */
+	bool unplugged;	    /* as up_port_set_link() was told */
 	void *owner;	    /* the daemon's struct, which the fabric does not look at */
 };
 
@@ -99,7 +100,12 @@ struct up_port *up_port_next(struct up_fabric *f, struct up_port *port);
 void up_port_attach(struct up_port *port, struct up_hca *hca);
 void up_port_detach(struct up_port *port);
 /* The driver came up or went: others can or cannot reach the adapter. World stopped by callee. */
-void up_port_set_active(struct up_port *port, bool active);
+void up_port_set_driver(struct up_port *port, bool running);
+/*
+ * Puts the port's cable back or pulls it, which stays so whatever VM is there: then it reaches
+ * nobody and nobody it. A driver that runs is told by an event. World stopped by callee.
+ */
+void up_port_set_link(struct up_port *port, bool up);
 
 /* What NodeDescription says of the port: 64 bytes, no NUL when all are used. Got on workers too. */
 void up_port_set_node_desc(struct up_port *port, const char desc[64]);

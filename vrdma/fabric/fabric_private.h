@@ -55,6 +55,7 @@ struct up_fabric_port {
 	unsigned unpolled; /* rounds since its adapter was asked for doorbells: the worker's */
 	struct up_list memberships; /* struct up_mcast_member.in_port */
 	unsigned nmemberships;
+	bool driver; /* one runs */
 	struct up_pma_base pma;
 	char node_desc[64];    /* as the driver set it, else the port's name; no NUL when full */
 	UT_hash_handle hh;     /* fabric->ports, by name, in order of creation */

@@ -446,14 +446,19 @@ struct up_port *up_port_next_of_tenant(const struct up_port *of, const struct up
 	return p ? &p->pub : NULL;
 }
 
-/* World stopped. */
-static void go_down(struct up_port *port)
+/* World stopped. True when it was the other way round. */
+static bool update_active(struct up_port *port)
 {
 	struct up_tenant *t = tenant_of(port);
+	bool active = up_fabric_port(port)->driver && !port->unplugged;
 
-	if (port->active && t->manager)
+	if (active == port->active)
+		return false;
+	if (!active && t->manager)
 		port->fabric->cfg.manager->port_down(t->manager, port);
-	port->active = false;
+	port->active = active;
+	up_route_epoch++;
+	return true;
 }
 
 void up_port_attach(struct up_port *port, struct up_hca *hca)
@@ -464,7 +469,6 @@ void up_port_attach(struct up_port *port, struct up_hca *hca)
 	hca->lid = port->lid;
 	hca->gid = port->gid;
 	port->hca = hca;
-	port->active = false;
 	up_fabric_port(port)->pma = (struct up_pma_base){0};
 	up_worker_add(port->worker, port);
 	up_route_epoch++;
@@ -483,24 +487,33 @@ void up_port_detach(struct up_port *port)
 		up_mcast_forget(port, m->qp);
 	}
 	up_worker_remove(port->worker, port);
-	go_down(port);
+	p->driver = false;
+	update_active(port);
 	port->hca = NULL;
 	up_route_epoch++;
 	up_world_start(port->fabric);
 }
 
-void up_port_set_active(struct up_port *port, bool active)
+void up_port_set_driver(struct up_port *port, bool running)
 {
-	if (port->active == active)
+	struct up_fabric_port *p = up_fabric_port(port);
+
+	if (p->driver == running)
 		return;
 	up_world_stop(port->fabric);
-	if (active) {
-		port->active = true;
-	} else {
-		go_down(port);
-		name_node(up_fabric_port(port));
-	}
-	up_route_epoch++;
+	p->driver = running;
+	update_active(port);
+	if (!running)
+		name_node(p);
+	up_world_start(port->fabric);
+}
+
+void up_port_set_link(struct up_port *port, bool up)
+{
+	up_world_stop(port->fabric);
+	port->unplugged = !up;
+	if (update_active(port) && port->hca->ops->port_event)
+		port->hca->ops->port_event(port->hca, up ? UP_EV_PORT_ACTIVE : UP_EV_PORT_DOWN);
 	up_world_start(port->fabric);
 }
 

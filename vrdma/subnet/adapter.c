@@ -307,7 +307,7 @@ void sn_adapter_open(struct sn_adapter *a, struct up_port *port)
 	open_qp(a, 0);
 	open_qp(a, 1);
 	a->hca.alive = true;
-	up_port_set_active(port, true);
+	up_port_set_driver(port, true);
 	up_world_start(port->fabric);
 }
 
@@ -317,7 +317,7 @@ void sn_adapter_destroy(struct sn_adapter *a)
 		struct up_fabric *f = a->port->fabric;
 
 		up_world_stop(f);
-		up_port_set_active(a->port, false);
+		up_port_set_driver(a->port, false);
 		up_qp_destroy(&a->qp[0].base);
 		up_qp_destroy(&a->qp[1].base);
 		up_port_detach(a->port);

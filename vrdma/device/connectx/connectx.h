@@ -283,7 +283,7 @@ void cx_async_event(struct cx_device *dev, uint8_t type, uint8_t subtype, const 
 void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome);
 void cx_qp_event(struct up_qp *qp, enum up_event event);
 void cx_srq_event(struct up_srq *srq, enum up_event event);
-void cx_port_event(struct cx_device *dev, bool active);
+void cx_port_event(struct up_hca *hca, enum up_event event);
 
 /* cq.c */
 void cx_cq_post(struct up_cq *cq, const struct up_wc *wc);

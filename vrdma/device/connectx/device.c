@@ -26,6 +26,7 @@ static const struct up_hca_ops hca_ops = {
 	.exec_local = cx_exec_local,
 	.qp_event = cx_qp_event,
 	.srq_event = cx_srq_event,
+	.port_event = cx_port_event,
 	.poll = cx_poll,
 	.qp_reset = cx_qp_reset,
 };
@@ -36,8 +37,9 @@ void cx_device_start(struct cx_device *dev)
 	dev->hca_running = true;
 	dev->hca.alive = true;
 	up_world_start(dev->port->fabric);
-	up_port_set_active(dev->port, true);
-	up_log(LOG_INFO, dev->hca.name, "driver started, port active");
+	up_port_set_driver(dev->port, true);
+	up_log(LOG_INFO, dev->hca.name, "driver started, port %s",
+	       dev->port->active ? "active" : "unplugged");
 }
 
 static void free_qp(void *object)
@@ -133,7 +135,7 @@ void cx_device_stop(struct cx_device *dev)
 {
 	if (!dev->hca_running)
 		return;
-	up_port_set_active(dev->port, false);
+	up_port_set_driver(dev->port, false);
 	up_world_stop(dev->port->fabric);
 	dev->hca.alive = false;
 	up_world_start(dev->port->fabric);
@@ -160,7 +162,7 @@ void cx_device_fatal(struct cx_device *dev, const char *why)
 		return;
 	dev->fatal = true;
 	up_log(LOG_ERR, dev->hca.name, "device error: %s", why);
-	up_port_set_active(dev->port, false);
+	up_port_set_driver(dev->port, false);
 }
 
 int cx_device_fd(const struct cx_device *dev)

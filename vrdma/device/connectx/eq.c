@@ -126,10 +126,11 @@ void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome)
 	cx_async_event(dev, CX_EVENT_CQ_ERROR, 0, (const uint8_t *)&e);
 }
 
-void cx_port_event(struct cx_device *dev, bool active)
+void cx_port_event(struct up_hca *hca, enum up_event event)
 {
 	struct cx_eqe_port e = {.port = 1 << 4};
 
-	cx_async_event(dev, CX_EVENT_PORT_CHANGE, active ? CX_PORT_ACTIVE : CX_PORT_DOWN,
+	cx_async_event(cx_dev(hca), CX_EVENT_PORT_CHANGE,
+		       event == UP_EV_PORT_ACTIVE ? CX_PORT_ACTIVE : CX_PORT_DOWN,
 		       (const uint8_t *)&e);
 }
