@@ -68,10 +68,12 @@ static void test_by_lid(void **state)
 		struct gs_path there = gs_path_to(p->b.vm), back = gs_path_to(p->a.vm);
 		struct gs_wc wc;
 
-		there.sl = (uint8_t)i;
+		/* The path bits are the sender's; a port of one LID (LMC 0) has none. */
+		there.sl = there.path_bits = (uint8_t)i;
 		wc = pass(&p->a, &p->b, &there, sizes[i]);
 		assert_false(wc.grh);
 		assert_int_equal(wc.sl, i);
+		assert_int_equal(wc.path_bits, 0);
 		pass(&p->b, &p->a, &back, sizes[i]);
 	}
 }

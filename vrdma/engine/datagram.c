@@ -80,7 +80,6 @@ static struct up_wc datagram_wc(const struct delivery *d, const struct up_qp *to
 		.src_qpn = d->from->is_special ? d->from->special : d->from->qpn,
 		.slid = d->from->hca->lid,
 		.sl = wr->av.sl,
-		.path_bits = wr->av.path_bits,
 		.multicast = d->multicast,
 	};
 

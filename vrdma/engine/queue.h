@@ -99,7 +99,6 @@ struct up_wc {
 	uint32_t src_qpn; /* UD */
 	uint16_t slid;
 	uint8_t sl;
-	uint8_t path_bits;
 	uint16_t pkey_index;
 	bool multicast;
 };

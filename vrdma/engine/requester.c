@@ -298,6 +298,19 @@ static enum up_wc_status check_request(const struct up_qp *qp, const struct up_s
 	return UP_WC_SUCCESS;
 }
 
+/* The same where nobody holds the keys yet. */
+static enum up_wc_status check_alone(const struct up_qp *qp, const struct up_send_wr *wr)
+{
+	enum up_wc_status status;
+
+	if (!up_multi_worker)
+		return check_request(qp, wr);
+	up_rwlock_read(&qp->hca->mr_lock);
+	status = check_request(qp, wr);
+	up_rwlock_drop(&qp->hca->mr_lock);
+	return status;
+}
+
 /* What became of a turn while the peer was locked; acted upon once it is not. */
 struct result {
 	enum up_ack ack;
@@ -379,7 +392,7 @@ static enum turn run_connected(struct up_exec *x, struct up_qp *qp, struct up_se
 	struct result res;
 
 	if (!peer || !answers(peer)) {
-		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_request(qp, wr);
+		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_alone(qp, wr);
 
 		return status == UP_WC_SUCCESS ? wait_peer(x, qp, wr) : finish(qp, wr, status);
 	}
@@ -430,7 +443,7 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 		return run_local(qp, wr, bytes);
 	if (qp->type != UP_QP_UD)
 		return run_connected(x, qp, wr, bytes);
-	status = check_request(qp, wr);
+	status = check_alone(qp, wr);
 	if (status == UP_WC_SUCCESS)
 		status = up_datagram_send(x, qp, wr);
 	charge(wr, bytes);

@@ -161,7 +161,6 @@ static void fill_response(struct cx_cqe64 *cqe, const struct up_wc *wc)
 {
 	uint32_t grh = wc->flags & UP_WC_GRH ? CX_CQE_GRH_IN_BUFFER << CX_CQE_GRH_SHIFT : 0;
 
-	cqe->ml_path = wc->path_bits;
 	cqe->slid = htobe16(wc->slid);
 	cqe->flags_rqpn = htobe32(grh | (uint32_t)wc->sl << CX_CQE_SL_SHIFT | wc->src_qpn);
 	if (wc->op == UP_OP_SEND_INV)
