@@ -87,6 +87,17 @@ static void meet(void)
 		fail("cannot add the other host");
 }
 
+/* Users of libfabric have 64 bytes for an address, and a byte of it tells its length. */
+static void check_address(void)
+{
+	const struct up_ep_attr attr = {.max_addr = 63};
+	struct up_ep *both;
+
+	if (up_ep_open(&attr, &both))
+		fail("an address with all lanes is too long");
+	up_ep_close(both);
+}
+
 static void move(bool read, size_t bytes)
 {
 	struct up_rma_iov there = {0, bytes, KEY};
@@ -108,6 +119,7 @@ static void exchange(void)
 {
 	struct done d = {0};
 
+	check_address();
 	for (size_t bytes = 1; bytes <= MEMORY; bytes = bytes * 3 + 1) {
 		for (size_t i = 0; i < bytes; i++)
 			mine[i] = (uint8_t)(i * 7 + bytes);
@@ -168,7 +180,7 @@ static void cut(void)
 int main(int argc, char **argv)
 {
 	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "ofi"};
-	struct up_region *region;
+	struct up_region *region = NULL;
 
 	if (argc != 2 || up_ep_open(&attr, &ep))
 		fail("no endpoint");

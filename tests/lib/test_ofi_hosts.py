@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The libfabric lane between two hosts (network namespaces), and with the cable between them cut.
 
-Usage: test_ofi_hosts.py TEST PROGRAM; exit status 77 where there can be no namespaces.
+Usage: test_ofi_hosts.py TEST PROGRAM; the provider is the environment's. Exit status 77 where there can be no namespaces.
 """
 import os
 import pathlib
@@ -51,6 +51,24 @@ def both(names, role, timeout):
 def test_exchange(names):
     for host in both(names, "exchange", 30):
         host.end()
+
+
+def test_ipv6(names):
+    """Hosts without IPv4 addresses."""
+    for name, address in zip(names, ("fd77::1", "fd77::2")):
+        netns.ip(f"-n {name} addr flush dev {netns.DEVICE}")
+        netns.ip(f"-n {name} addr add {address}/64 dev {netns.DEVICE} nodad")
+    test_exchange(names)
+
+
+def test_killed(names):
+    """One of them, in the middle of an operation."""
+    hosts = both(names, "cut", 30)
+    hosts[0].expect("ready")
+    hosts[1].process.kill()
+    hosts[0].expect("gone")
+    hosts[0].end()
+    hosts[1].process.wait(timeout=PATIENCE)
 
 
 def test_cut(names):

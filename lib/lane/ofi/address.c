@@ -93,34 +93,65 @@ int up_ofi_find_ips(struct ofi_lane *lane)
 	return -EOPNOTSUPP;
 }
 
-static uint16_t protocol(const struct ofi_lane *lane)
+/* Of the provider, in a byte; where endpoints are shared their addresses are of some format, too.
+ */
+static uint8_t protocol(const struct ofi_lane *lane)
 {
 	uint32_t p = lane->info->ep_attr->protocol;
 
-	return (uint16_t)(p ^ p >> 16);
+	if (lane->head)
+		p ^= lane->info->addr_format << 4 | 0x80;
+	return (uint8_t)(p ^ p >> 8 ^ p >> 16 ^ p >> 24);
+}
+
+/* How many bytes of addresses there are, and what they are. */
+static size_t put_ips(const struct ofi_lane *lane, uint8_t *to, size_t room, uint8_t *shape)
+{
+	size_t each = ip_bytes(lane->family), n = 0;
+	unsigned ips = 0;
+
+	for (; ips < lane->nips && n + each <= room; n += each)
+		memcpy(to + n, lane->ips[ips++], each);
+	*shape = (uint8_t)((lane->family == AF_INET ? OFI_SHAPE_IPV4 : OFI_SHAPE_IPV6) |
+			   (ips - 1) << 2);
+	return n;
+}
+
+/* The provider's name, without the zeros at its end. */
+static size_t put_name(const struct ofi_lane *lane, uint8_t *to, size_t room, uint8_t *shape)
+{
+	size_t n = lane->name_bytes;
+
+	while (n > 1 && !lane->name[n - 1])
+		n--;
+	*shape = OFI_SHAPE_NAME;
+	if (n > room)
+		return 0;
+	memcpy(to, lane->name, n);
+	return n;
 }
 
 size_t up_ofi_address(const struct up_lane *base, void *buf, size_t room)
 {
 	const struct ofi_lane *lane = (const struct ofi_lane *)base;
-	struct ofi_addr a = {
-		.cookie = htole64(lane->cookie),
-		.protocol = htole16(protocol(lane)),
-		.port = htole16(lane->port),
-		.version = OFI_VERSION,
-	};
-	size_t each = ip_bytes(lane->family), n = OFI_ADDR_HEAD;
-	unsigned ips = 0;
+	uint8_t *to = (uint8_t *)buf + OFI_ADDR_HEAD, shape;
+	uint64_t cookie = htole64(lane->cookie);
+	uint16_t port = htole16(lane->port);
+	struct ofi_addr a;
+	size_t n;
 
-	while (ips < lane->nips && n + each <= room) {
-		memcpy((uint8_t *)buf + n, lane->ips[ips++], each);
-		n += each;
-	}
-	if (!ips)
+	if (room < OFI_ADDR_HEAD)
 		return 0;
-	a.shape = (uint8_t)((lane->family == AF_INET ? 4 : 6) | ips << 4);
+	room -= OFI_ADDR_HEAD;
+	n = lane->name_bytes ? put_name(lane, to, room, &shape) : put_ips(lane, to, room, &shape);
+	if (!n)
+		return 0;
+	memcpy(a.cookie, &cookie, sizeof(a.cookie));
+	memcpy(a.port, &port, sizeof(a.port));
+	a.protocol = protocol(lane);
+	a.shape = (uint8_t)(shape | OFI_VERSION << 5);
 	memcpy(buf, &a, OFI_ADDR_HEAD);
-	return n;
+	return OFI_ADDR_HEAD + n;
 }
 
 /* ---- of a peer ---- */
@@ -161,21 +192,27 @@ static enum fit fit(const struct ifaddrs *list, int family, const uint8_t *ip)
 	return best;
 }
 
-static void add(struct ofi_target *t, int family, const uint8_t *ip, uint16_t port)
+union ofi_sockaddr up_ofi_sockaddr(int family, const uint8_t *ip, uint16_t port)
 {
-	union ofi_sockaddr *to = &t->at[t->n++];
+	union ofi_sockaddr to = {.sa.sa_family = (sa_family_t)family};
 
-	to->sa.sa_family = (sa_family_t)family;
 	if (family == AF_INET) {
-		memcpy(&to->in.sin_addr, ip, 4);
-		to->in.sin_port = htons(port);
+		memcpy(&to.in.sin_addr, ip, 4);
+		to.in.sin_port = htons(port);
 	} else {
-		memcpy(&to->in6.sin6_addr, ip, 16);
-		to->in6.sin6_port = htons(port);
+		memcpy(&to.in6.sin6_addr, ip, 16);
+		to.in6.sin6_port = htons(port);
 	}
+	return to;
 }
 
-static void add_all(struct ofi_target *t, int family, uint16_t port, const uint8_t *ips, unsigned n)
+size_t up_ofi_sockaddr_bytes(const union ofi_sockaddr *a)
+{
+	return a->sa.sa_family == AF_INET ? sizeof(a->in) : sizeof(a->in6);
+}
+
+void up_ofi_addr_sort(struct ofi_target *t, int family, uint16_t port, const uint8_t *ips,
+		      unsigned n)
 {
 	struct ifaddrs *list = NULL;
 
@@ -187,31 +224,53 @@ static void add_all(struct ofi_target *t, int family, uint16_t port, const uint8
 			const uint8_t *ip = ips + i * ip_bytes(family);
 
 			if (fit(list, family, ip) == f)
-				add(t, family, ip, port);
+				t->at[t->n++] = up_ofi_sockaddr(family, ip, port);
 		}
 	}
 	if (list)
 		freeifaddrs(list);
 }
 
+static int parse_ips(struct ofi_target *to, const struct ofi_addr *a, const uint8_t *ips,
+		     size_t bytes)
+{
+	int family = (a->shape & 3) == OFI_SHAPE_IPV4 ? AF_INET : AF_INET6;
+	unsigned n = (a->shape >> 2 & 7) + 1u;
+	uint16_t port;
+
+	memcpy(&port, a->port, sizeof(port));
+	if (!port || bytes != n * ip_bytes(family))
+		return -EINVAL;
+	up_ofi_addr_sort(to, family, le16toh(port), ips, n);
+	return 0;
+}
+
+static int parse_name(const struct ofi_lane *lane, struct ofi_target *to, const uint8_t *name,
+		      size_t bytes)
+{
+	if (!bytes || bytes > lane->name_bytes)
+		return -EINVAL;
+	memcpy(to->at[0].name, name, bytes);
+	to->n = 1;
+	return 0;
+}
+
 int up_ofi_addr_parse(const struct ofi_lane *lane, struct ofi_target *to, const void *addr,
 		      size_t len)
 {
+	const uint8_t *rest = (const uint8_t *)addr + OFI_ADDR_HEAD;
 	struct ofi_addr a;
-	unsigned ips;
-	int family;
+	uint64_t cookie = 0;
 
 	if (len < OFI_ADDR_HEAD)
 		return -EINVAL;
 	memcpy(&a, addr, OFI_ADDR_HEAD);
-	if (a.version != OFI_VERSION || le16toh(a.protocol) != protocol(lane))
+	if (a.shape >> 5 != OFI_VERSION || a.protocol != protocol(lane))
 		return -EHOSTUNREACH;
-	family = (a.shape & 15) == 4 ? AF_INET : (a.shape & 15) == 6 ? AF_INET6 : AF_UNSPEC;
-	ips = a.shape >> 4;
-	if (family == AF_UNSPEC || !ips || ips > OFI_IPS_MAX || !a.port ||
-	    len != OFI_ADDR_HEAD + ips * ip_bytes(family))
-		return -EINVAL;
-	*to = (struct ofi_target){.cookie = le64toh(a.cookie)};
-	add_all(to, family, le16toh(a.port), (const uint8_t *)addr + OFI_ADDR_HEAD, ips);
-	return 0;
+	memcpy(&cookie, a.cookie, sizeof(a.cookie));
+	*to = (struct ofi_target){.cookie = le64toh(cookie)};
+	len -= OFI_ADDR_HEAD;
+	if (lane->name_bytes)
+		return (a.shape & 3) == OFI_SHAPE_NAME ? parse_name(lane, to, rest, len) : -EINVAL;
+	return (a.shape & 3) <= OFI_SHAPE_IPV6 ? parse_ips(to, &a, rest, len) : -EINVAL;
 }

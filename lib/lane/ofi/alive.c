@@ -62,7 +62,7 @@ static int find_socket(const struct ends *wanted)
 }
 
 /* After half the time in which nothing came the kernel asks, and again after each tenth. */
-static int set_options(int fd, uint64_t timeout)
+int up_ofi_keep_alive(int fd, uint64_t timeout)
 {
 	int seconds = (int)(timeout / 1000000000), ms = (int)(timeout / 1000000);
 	int idle = seconds > 1 ? seconds / 2 : 1, often = seconds > 10 ? seconds / 10 : 1;
@@ -89,6 +89,6 @@ void up_ofi_watch(struct ofi_conn *c)
 
 	if (!fi_getname(&c->ep->fid, &ends.name, &name) && !fi_getpeer(c->ep, &ends.peer, &peer))
 		fd = find_socket(&ends);
-	if (fd < 0 || set_options(fd, c->lane->timeout) < 0)
+	if (fd < 0 || up_ofi_keep_alive(fd, c->lane->timeout) < 0)
 		up_log(LOG_DEBUG, NULL, "ofi: the provider alone watches a connection");
 }

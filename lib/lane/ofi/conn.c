@@ -12,11 +12,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
-#define MEMORY (OFI_RECEIVES * OFI_MAX_PACKET)
 /* Connections of strangers, whose hello has not come. */
 #define STRANGERS_MAX 1024
+/* What a peer sent before its end has come after this time. */
+#define ENDING_NS 100000000u
 
 static bool settling(enum ofi_conn_state state)
 {
@@ -25,7 +25,8 @@ static bool settling(enum ofi_conn_state state)
 
 static void set_state(struct ofi_conn *c, enum ofi_conn_state state)
 {
-	c->lane->nsettling += settling(state) - settling(c->state);
+	c->lane->nsettling += settling(state);
+	c->lane->nsettling -= settling(c->state);
 	c->state = state;
 	c->deadline = up_clock_ns() + c->lane->timeout;
 }
@@ -38,33 +39,84 @@ static struct ofi_conn *conn_new(struct ofi_lane *lane, struct ofi_link *l)
 
 	if (!c)
 		return NULL;
-	/* Not from the heap: pages that no long packet touches shall not be there. */
-	c->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (c->memory == MAP_FAILED) {
-		free(c);
-		return NULL;
-	}
-	madvise(c->memory, MEMORY, MADV_NOHUGEPAGE);
 	c->lane = lane;
 	c->link = l;
+	c->to = FI_ADDR_UNSPEC;
 	up_list_init(&c->held);
+	up_list_init(&c->early);
+	up_list_init(&c->pending);
 	up_list_init(&c->sent);
-	for (unsigned i = 0; i < OFI_RECEIVES; i++) {
-		c->rx[i].work = (struct ofi_work){.conn = c, .receive = true};
-		c->rx[i].data = c->memory + i * OFI_MAX_PACKET;
-		up_list_init(&c->rx[i].held);
-	}
 	up_list_add_tail(&lane->conns, &c->node);
 	c->state = OFI_CONN_UP;
 	set_state(c, OFI_CONN_OPENING);
 	return c;
 }
 
-static void close_ep(struct ofi_conn *c)
+static unsigned strangers(const struct ofi_lane *lane)
 {
-	if (c->ep && fi_close(&c->ep->fid))
-		up_log(LOG_WARNING, NULL, "ofi: a connection does not close");
+	const struct up_list *pos;
+	unsigned n = 0;
+
+	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next) {
+		const struct ofi_conn *c = UP_CONTAINER_OF(pos, const struct ofi_conn, node);
+
+		n += !c->ours && !c->link;
+	}
+	return n;
+}
+
+struct ofi_conn *up_ofi_conn_new(struct ofi_lane *lane)
+{
+	if (lane->closing || (lane->nsettling && strangers(lane) >= STRANGERS_MAX))
+		return NULL;
+	return conn_new(lane, NULL);
+}
+
+static void close_conn(struct ofi_conn *c)
+{
+	if (c->ep)
+		c->lane->kind->conn_close(c);
 	c->ep = NULL;
+}
+
+/* Packets that the provider still has: where the endpoint goes on it will say when they are gone.
+ */
+static void drop_sent(struct ofi_conn *c)
+{
+	struct ofi_lane *lane = c->lane;
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &c->sent) {
+		struct ofi_tx *tx = UP_CONTAINER_OF(pos, struct ofi_tx, node);
+
+		if (!lane->head) {
+			up_ofi_tx_put(lane, tx);
+			continue;
+		}
+		tx->work.conn = NULL;
+		up_list_del(&tx->node);
+		up_list_add_tail(&lane->orphans, &tx->node);
+	}
+}
+
+static void drop_held(struct ofi_conn *c)
+{
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &c->held) {
+		struct ofi_rx *rx = UP_CONTAINER_OF(pos, struct ofi_rx, held);
+
+		c->lane->nheld--;
+		up_list_del(&rx->held);
+		if (c->lane->head)
+			up_ofi_spend(rx);
+	}
+	up_list_each (pos, tmp, &c->early) {
+		struct ofi_rx *rx = UP_CONTAINER_OF(pos, struct ofi_rx, held);
+
+		up_list_del(&rx->held);
+		up_ofi_spend(rx);
+	}
 }
 
 /* Nothing of the provider's names it any more. */
@@ -73,60 +125,52 @@ static void conn_free(struct ofi_conn *c)
 	struct up_list *pos, *tmp;
 
 	c->lane->nsettling -= settling(c->state);
-	close_ep(c);
-	up_list_each (pos, tmp, &c->held)
-		c->lane->nheld--;
-	for (unsigned i = 0; i < OFI_RECEIVES; i++) {
-		c->lane->nspent -= c->rx[i].spent;
-		up_list_del(&c->rx[i].held);
-	}
-	up_list_each (pos, tmp, &c->sent)
+	up_ofi_conn_await(c, false);
+	close_conn(c);
+	drop_held(c);
+	drop_sent(c);
+	c->lane->npending -= !up_list_empty(&c->pending);
+	up_list_each (pos, tmp, &c->pending)
 		up_ofi_tx_put(c->lane, UP_CONTAINER_OF(pos, struct ofi_tx, node));
+	if (c->pool)
+		up_ofi_pool_destroy(c->pool);
 	up_list_del(&c->node);
-	munmap(c->memory, MEMORY);
 	free(c);
-}
-
-static int make_ep(struct ofi_conn *c, struct fi_info *info)
-{
-	struct ofi_lane *lane = c->lane;
-	int ret = fi_endpoint(lane->domain, info, &c->ep, c);
-
-	if (!ret)
-		ret = fi_ep_bind(c->ep, &lane->eq->fid, 0);
-	if (!ret)
-		ret = fi_ep_bind(c->ep, &lane->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION);
-	if (!ret)
-		ret = fi_ep_bind(c->ep, &lane->cq->fid, FI_RECV);
-	if (!ret)
-		ret = fi_enable(c->ep);
-	return ret ? ret : up_ofi_post_all(c);
 }
 
 struct ofi_conn *up_ofi_conn_open(struct ofi_link *l, const union ofi_sockaddr *to)
 {
 	struct ofi_lane *lane = ofi_lane_of(l);
 	struct ofi_conn *c = conn_new(lane, l);
-	struct fi_info *info;
 	int ret;
 
 	if (!c)
 		return NULL;
-	info = fi_dupinfo(lane->info);
-	if (info)
-		info->addr_format = to->sa.sa_family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
 	c->ours = true;
-	ret = info ? make_ep(c, info) : -ENOMEM;
-	if (info)
-		fi_freeinfo(info);
-	if (!ret)
-		ret = fi_connect(c->ep, to, NULL, 0);
+	ret = lane->kind->conn_open(c, to);
 	if (!ret)
 		return c;
 	up_log(LOG_DEBUG, NULL, "ofi: cannot connect: %s", fi_strerror(-ret));
 	c->link = NULL;
 	up_ofi_conn_break(c);
 	return NULL;
+}
+
+void up_ofi_conn_await(struct ofi_conn *c, bool on)
+{
+	c->lane->nsettling += on;
+	c->lane->nsettling -= c->awaited;
+	c->awaited = on;
+}
+
+void up_ofi_conn_end(struct ofi_conn *c)
+{
+	if (c->state != OFI_CONN_UP) {
+		up_ofi_conn_break(c);
+		return;
+	}
+	set_state(c, OFI_CONN_ENDING);
+	c->deadline = up_clock_ns() + ENDING_NS;
 }
 
 void up_ofi_conn_break(struct ofi_conn *c)
@@ -151,10 +195,26 @@ static void send_own(struct ofi_conn *c, const void *data, size_t bytes)
 	memcpy(tx->data, data, bytes);
 	tx->bytes = bytes;
 	tx->covers = 0;
-	if (!up_ofi_tx_post(c, tx))
-		return;
-	up_ofi_tx_put(c->lane, tx);
-	up_ofi_conn_break(c);
+	c->lane->npending += up_list_empty(&c->pending);
+	up_list_add_tail(&c->pending, &tx->node);
+	up_ofi_conn_flush(c);
+}
+
+void up_ofi_conn_flush(struct ofi_conn *c)
+{
+	int ret = 0;
+
+	while (!ret && c->state != OFI_CONN_BROKEN && !up_list_empty(&c->pending)) {
+		struct ofi_tx *tx = UP_CONTAINER_OF(c->pending.next, struct ofi_tx, node);
+
+		up_list_del(&tx->node);
+		ret = up_ofi_tx_post(c, tx);
+		/* Back to its place, the first. */
+		if (ret)
+			up_list_add_tail(c->pending.next, &tx->node);
+		else
+			c->lane->npending -= up_list_empty(&c->pending);
+	}
 }
 
 static void send_hello(struct ofi_conn *c, uint64_t to)
@@ -165,10 +225,12 @@ static void send_hello(struct ofi_conn *c, uint64_t to)
 		.version = htole32(OFI_VERSION),
 		.from = htole64(lane->cookie),
 		.to = htole64(to),
+		.name = c->here,
 	};
 	size_t n = up_ep_address(lane->base.ep, h.addr);
 
 	h.addr_bytes = htole32((uint32_t)n);
+	n += lane->kind->rest(lane, h.addr + n);
 	send_own(c, &h, offsetof(struct ofi_hello, addr) + n);
 }
 
@@ -186,6 +248,18 @@ static void leave(struct ofi_conn *c, enum ofi_note_kind kind)
 		return;
 	set_state(c, OFI_CONN_LEAVING);
 	send_note(c, kind);
+}
+
+void up_ofi_conn_nudge(struct ofi_conn *c)
+{
+	send_note(c, OFI_NOTE_NUDGE);
+}
+
+void up_ofi_conn_tell(struct ofi_conn *c)
+{
+	/* One that still waits will say it. */
+	if (c->there && c->state != OFI_CONN_BROKEN && up_list_empty(&c->pending))
+		send_note(c, OFI_NOTE_TAKEN);
 }
 
 void up_ofi_conn_leave(struct ofi_conn *c)
@@ -207,9 +281,10 @@ static uint32_t note_kind(const void *data, size_t bytes)
 /* ---- hellos ---- */
 
 /* Into the host's byte order; false: it is none, or not meant for this endpoint. */
-static bool parse_hello(const struct ofi_lane *lane, struct ofi_hello *h, const void *data,
-			size_t bytes)
+static bool parse_hello(struct ofi_conn *c, struct ofi_hello *h, const void *data, size_t bytes)
 {
+	const struct ofi_lane *lane = c->lane;
+
 	if (bytes < offsetof(struct ofi_hello, addr) || bytes > sizeof(*h))
 		return false;
 	memcpy(h, data, bytes);
@@ -217,7 +292,16 @@ static bool parse_hello(const struct ofi_lane *lane, struct ofi_hello *h, const 
 	h->from = le64toh(h->from);
 	h->to = le64toh(h->to);
 	return le64toh(h->magic) == OFI_HELLO_MAGIC && le32toh(h->version) == OFI_VERSION &&
-	       h->addr_bytes == bytes - offsetof(struct ofi_hello, addr) && h->to == lane->cookie;
+	       h->addr_bytes <= bytes - offsetof(struct ofi_hello, addr) &&
+	       h->addr_bytes <= UP_ADDR_MAX && h->to == lane->cookie;
+}
+
+/* What the kind makes of it. */
+static bool meet(struct ofi_conn *c, const struct ofi_hello *h, size_t bytes)
+{
+	size_t rest = bytes - offsetof(struct ofi_hello, addr) - h->addr_bytes;
+
+	return c->lane->kind->meet(c, h, h->addr + h->addr_bytes, rest);
 }
 
 /* Does our own connection stay when the peer makes one too? */
@@ -236,7 +320,6 @@ static void adopt(struct ofi_link *l, struct ofi_conn *c, uint64_t to)
 	}
 	set_state(c, OFI_CONN_UP);
 	send_hello(c, to);
-	up_ofi_watch(c);
 	up_ofi_link_up(l, c);
 }
 
@@ -274,21 +357,23 @@ static bool greeted(struct ofi_conn *c, const void *data, size_t bytes)
 	struct ofi_hello h;
 	struct ofi_link *l;
 
-	if (lane->closing || !parse_hello(lane, &h, data, bytes)) {
+	if (lane->closing || !parse_hello(c, &h, data, bytes)) {
 		up_log(LOG_DEBUG, NULL, "ofi: a connection that is not meant for this endpoint");
 		up_ofi_conn_break(c);
 		return true;
 	}
 	l = up_ofi_link_find(lane, h.from);
-	if (h.from == lane->cookie) {
+	if (l && l->state == OFI_LINK_UP && h.from != lane->cookie)
+		return false;
+	if (!meet(c, &h, bytes)) {
+		up_ofi_conn_break(c);
+	} else if (h.from == lane->cookie) {
 		if (l)
 			adopt_self(l, c);
 		else
 			up_ofi_conn_break(c);
 	} else if (!l) {
 		accept_stranger(c, &h);
-	} else if (l->state == OFI_LINK_UP) {
-		return false;
 	} else if (ours_stays(l)) {
 		leave(c, OFI_NOTE_CROSSED);
 	} else {
@@ -309,12 +394,12 @@ static void greeted_back(struct ofi_conn *c, const void *data, size_t bytes)
 		up_ofi_conn_break(c);
 		return;
 	}
-	if (!l || !parse_hello(c->lane, &h, data, bytes) || h.from != l->target.cookie) {
+	if (!l || !parse_hello(c, &h, data, bytes) || h.from != l->target.cookie ||
+	    !meet(c, &h, bytes)) {
 		up_ofi_conn_break(c);
 		return;
 	}
 	set_state(c, OFI_CONN_UP);
-	up_ofi_watch(c);
 	up_ofi_link_up(l, c);
 }
 
@@ -325,11 +410,16 @@ static bool received(struct ofi_conn *c, const void *data, size_t bytes)
 
 	if (!l || l->state != OFI_LINK_UP || l->dropped)
 		return true;
-	if (note_kind(data, bytes) == OFI_NOTE_BYE) {
+	switch (note_kind(data, bytes)) {
+	case OFI_NOTE_BYE:
 		up_ofi_conn_break(c);
 		return true;
+	case OFI_NOTE_NUDGE:
+	case OFI_NOTE_TAKEN:
+		return true;
+	default:
+		return up_core_packet(&l->base, data, bytes);
 	}
-	return up_core_packet(&l->base, data, bytes);
 }
 
 bool up_ofi_conn_message(struct ofi_conn *c, const void *data, size_t bytes)
@@ -343,6 +433,7 @@ bool up_ofi_conn_message(struct ofi_conn *c, const void *data, size_t bytes)
 		greeted_back(c, data, bytes);
 		return true;
 	case OFI_CONN_UP:
+	case OFI_CONN_ENDING:
 	case OFI_CONN_BROKEN:
 		return received(c, data, bytes);
 	default:
@@ -350,89 +441,13 @@ bool up_ofi_conn_message(struct ofi_conn *c, const void *data, size_t bytes)
 	}
 }
 
-/* ---- events ---- */
-
-static void reject(struct ofi_lane *lane, struct fi_info *info)
-{
-	fi_reject(lane->pep, info->handle, NULL, 0);
-}
-
-static unsigned strangers(const struct ofi_lane *lane)
-{
-	const struct up_list *pos;
-	unsigned n = 0;
-
-	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next) {
-		const struct ofi_conn *c = UP_CONTAINER_OF(pos, const struct ofi_conn, node);
-
-		n += !c->ours && !c->link;
-	}
-	return n;
-}
-
-static void requested(struct ofi_lane *lane, struct fi_info *info)
-{
-	struct ofi_conn *c = NULL;
-	int ret;
-
-	if (!lane->closing && (!lane->nsettling || strangers(lane) < STRANGERS_MAX))
-		c = conn_new(lane, NULL);
-	if (!c) {
-		reject(lane, info);
-		return;
-	}
-	ret = make_ep(c, info);
-	if (!ret)
-		ret = fi_accept(c->ep, NULL, 0);
-	if (!ret)
-		return;
-	up_log(LOG_WARNING, NULL, "ofi: cannot accept a connection: %s", fi_strerror(-ret));
-	if (!c->ep)
-		reject(lane, info);
-	up_ofi_conn_break(c);
-}
-
-static void connected(struct ofi_conn *c)
+void up_ofi_conn_opened(struct ofi_conn *c)
 {
 	if (c->state != OFI_CONN_OPENING)
 		return;
 	set_state(c, OFI_CONN_GREETING);
 	if (c->ours && c->link)
 		send_hello(c, c->link->target.cookie);
-}
-
-static void failed(struct ofi_lane *lane)
-{
-	struct fi_eq_err_entry e = {0};
-
-	if (fi_eq_readerr(lane->eq, &e, 0) < 0)
-		return;
-	up_log(LOG_DEBUG, NULL, "ofi: a connection failed: %s", fi_strerror(e.err));
-	if (e.fid && e.fid != &lane->pep->fid && e.fid->context)
-		up_ofi_conn_break(e.fid->context);
-}
-
-unsigned up_ofi_events(struct ofi_lane *lane)
-{
-	struct fi_eq_cm_entry e;
-	unsigned n = 0;
-	uint32_t event;
-	ssize_t got;
-
-	while ((got = fi_eq_read(lane->eq, &event, &e, sizeof(e), 0)) > 0 || got == -FI_EAVAIL) {
-		n++;
-		if (got < 0) {
-			failed(lane);
-		} else if (event == FI_CONNREQ) {
-			requested(lane, e.info);
-			fi_freeinfo(e.info);
-		} else if (event == FI_CONNECTED) {
-			connected(e.fid->context);
-		} else if (event == FI_SHUTDOWN) {
-			up_ofi_conn_break(e.fid->context);
-		}
-	}
-	return n;
 }
 
 /* ---- ends ---- */
@@ -445,7 +460,10 @@ void up_ofi_deadlines(struct ofi_lane *lane)
 	up_list_each (pos, tmp, &lane->conns) {
 		struct ofi_conn *c = ofi_conn_of(pos);
 
-		if (settling(c->state) && now >= c->deadline)
+		if (now < c->deadline)
+			continue;
+		up_ofi_conn_await(c, false);
+		if (settling(c->state))
 			up_ofi_conn_break(c);
 	}
 	up_list_each (pos, tmp, &lane->links) {
@@ -480,11 +498,11 @@ void up_ofi_reap(struct ofi_lane *lane)
 
 	up_list_each (pos, tmp, &lane->conns) {
 		if (ofi_conn_of(pos)->state == OFI_CONN_BROKEN)
-			close_ep(ofi_conn_of(pos));
+			close_conn(ofi_conn_of(pos));
 	}
 	/* What the provider still says about them; more may break by that, for the next time. */
 	up_ofi_drain(lane);
-	up_ofi_events(lane);
+	lane->kind->events(lane);
 	lane->broken = false;
 	up_list_each (pos, tmp, &lane->conns) {
 		struct ofi_conn *c = ofi_conn_of(pos);

@@ -12,14 +12,16 @@
 #include <string.h>
 
 #define API FI_VERSION(1, 14)
-#define EVENTS 1024
 
 /* Of which providers the one that is built on this library is none: it would come back here. */
 #define NEVER "underpass"
 /* Whose queues stay readable for ever once they were waited for (wake.c). */
 #define OWN_BELL "net"
+/* What a provider may ask for of memory: that messages are in registered memory is done; the others
+ * are about memory that peers use. */
+#define MEMORY (FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY)
 
-static struct fi_info *make_hints(const char *provider)
+static struct fi_info *make_hints(const char *provider, const struct ofi_kind *kind)
 {
 	struct fi_info *hints = fi_allocinfo();
 
@@ -27,41 +29,68 @@ static struct fi_info *make_hints(const char *provider)
 		return NULL;
 	hints->caps = FI_MSG;
 	hints->mode = FI_CONTEXT | FI_CONTEXT2;
-	hints->ep_attr->type = FI_EP_MSG;
-	hints->domain_attr->mr_mode = 0;
+	hints->ep_attr->type = kind->type;
+	hints->domain_attr->mr_mode = MEMORY;
 	hints->domain_attr->threading = FI_THREAD_DOMAIN;
+	if (kind->type == FI_EP_RDM) {
+		hints->domain_attr->mr_mode |= FI_MR_ENDPOINT;
+		hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
+		hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
+		hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
+		hints->tx_attr->msg_order = FI_ORDER_SAS;
+		hints->rx_attr->msg_order = FI_ORDER_SAS;
+	}
 	hints->fabric_attr->prov_name = strdup(provider);
 	return hints;
 }
 
-static bool usable(const struct fi_info *info)
+bool up_ofi_internet(uint32_t format)
+{
+	return format == FI_SOCKADDR || format == FI_SOCKADDR_IN || format == FI_SOCKADDR_IN6;
+}
+
+static bool usable(const struct fi_info *info, const struct ofi_kind *kind)
 {
 	return !strstr(info->fabric_attr->prov_name, NEVER) &&
-	       (info->addr_format == FI_SOCKADDR || info->addr_format == FI_SOCKADDR_IN ||
-		info->addr_format == FI_SOCKADDR_IN6) &&
-	       info->ep_attr->max_msg_size >= OFI_MAX_PACKET;
+	       (kind->type == FI_EP_RDM || up_ofi_internet(info->addr_format)) &&
+	       info->ep_attr->max_msg_size >= kind->head + OFI_MAX_PACKET;
 }
 
 /* The first entry that will do, as its own copy. */
-static int find_provider(struct ofi_lane *lane, const char *name)
+static int find_kind(struct ofi_lane *lane, const char *name, const struct ofi_kind *kind)
 {
-	struct fi_info *hints = make_hints(name), *list = NULL, *at;
+	struct fi_info *hints = make_hints(name, kind), *list = NULL, *at;
 	int ret;
 
 	if (!hints)
 		return -ENOMEM;
 	ret = fi_getinfo(API, NULL, NULL, 0, hints, &list);
 	fi_freeinfo(hints);
-	for (at = ret ? NULL : list; at && !usable(at); at = at->next)
+	for (at = ret ? NULL : list; at && !usable(at, kind); at = at->next)
 		;
 	lane->info = at ? fi_dupinfo(at) : NULL;
+	lane->kind = kind;
+	lane->head = kind->head;
 	if (list)
 		fi_freeinfo(list);
 	if (lane->info)
 		return 0;
-	up_log(LOG_DEBUG, NULL, "ofi: libfabric has no provider %s for connections: %s", name,
-	       ret ? fi_strerror(-ret) : "not usable");
 	return at ? -ENOMEM : -EOPNOTSUPP;
+}
+
+/* With connections where it has such, as these tell of their own end. */
+static int find_provider(struct ofi_lane *lane, const char *name)
+{
+	int ret = find_kind(lane, name, &up_ofi_msg);
+
+	if (ret == -EOPNOTSUPP)
+		ret = find_kind(lane, name, &up_ofi_rdm);
+	if (ret == -EOPNOTSUPP)
+		up_log(LOG_DEBUG, NULL,
+		       "ofi: libfabric has no provider %s, or it has no messages that can be used "
+		       "here",
+		       name);
+	return ret;
 }
 
 /* The first of the list that there is. */
@@ -75,18 +104,19 @@ static int choose_provider(struct ofi_lane *lane)
 	free(list);
 	if (!ret)
 		lane->own_bell = !strcmp(lane->info->fabric_attr->prov_name, OWN_BELL);
+	if (!ret)
+		lane->ticks = lane->info->ep_attr->protocol == FI_PROTO_RXD;
 	return ret;
 }
 
-/* Replaces an address of the provider's choice. */
-static int set_addr(void **addr, size_t *len, const union ofi_sockaddr *to)
+int up_ofi_set_addr(void **addr, size_t *len, const union ofi_sockaddr *to)
 {
 	free(*addr);
 	*addr = NULL;
 	*len = 0;
 	if (!to)
 		return 0;
-	*len = to->sa.sa_family == AF_INET ? sizeof(to->in) : sizeof(to->in6);
+	*len = up_ofi_sockaddr_bytes(to);
 	*addr = malloc(*len);
 	if (!*addr)
 		return -ENOMEM;
@@ -94,50 +124,38 @@ static int set_addr(void **addr, size_t *len, const union ofi_sockaddr *to)
 	return 0;
 }
 
-/* Where this endpoint listens: at one address if there is only one, else at all. */
-static union ofi_sockaddr listen_at(const struct ofi_lane *lane)
+int up_ofi_register(struct ofi_lane *lane, void *mem, size_t bytes, uint64_t access,
+		    struct fid_mr **mr)
 {
-	union ofi_sockaddr a = {.sa.sa_family = (sa_family_t)lane->family};
-
-	if (lane->nips == 1 && lane->family == AF_INET)
-		memcpy(&a.in.sin_addr, lane->ips[0], sizeof(a.in.sin_addr));
-	else if (lane->nips == 1)
-		memcpy(&a.in6.sin6_addr, lane->ips[0], sizeof(a.in6.sin6_addr));
-	return a;
-}
-
-static int open_queues(struct ofi_lane *lane)
-{
-	enum fi_wait_obj wait = lane->own_bell ? FI_WAIT_NONE : FI_WAIT_FD;
-	struct fi_cq_attr cq = {.size = EVENTS, .format = FI_CQ_FORMAT_MSG, .wait_obj = wait};
-	struct fi_eq_attr eq = {.size = EVENTS, .wait_obj = wait};
-	int ret = fi_eq_open(lane->fabric, &eq, &lane->eq, lane);
-
-	return ret ? ret : fi_cq_open(lane->domain, &cq, &lane->cq, lane);
-}
-
-static int open_listener(struct ofi_lane *lane)
-{
-	union ofi_sockaddr a = listen_at(lane);
-	struct fi_info *info = fi_dupinfo(lane->info);
-	size_t len = sizeof(a);
+	uint64_t mode = (uint64_t)lane->info->domain_attr->mr_mode;
 	int ret;
 
-	if (!info)
-		return -ENOMEM;
-	info->addr_format = lane->family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
-	ret = set_addr(&info->src_addr, &info->src_addrlen, &a);
-	if (!ret)
-		ret = fi_passive_ep(lane->fabric, info, &lane->pep, lane);
-	fi_freeinfo(info);
-	if (!ret)
-		ret = fi_pep_bind(lane->pep, &lane->eq->fid, 0);
-	if (!ret)
-		ret = fi_listen(lane->pep);
-	if (!ret)
-		ret = fi_getname(&lane->pep->fid, &a, &len);
-	lane->port = a.sa.sa_family == AF_INET ? ntohs(a.in.sin_port) : ntohs(a.in6.sin6_port);
+	*mr = NULL;
+	if (!(mode & FI_MR_LOCAL))
+		return 0;
+	ret = fi_mr_reg(lane->domain, mem, bytes, access, 0, 0, 0, mr, NULL);
+	if (!ret && (mode & FI_MR_ENDPOINT)) {
+		ret = fi_mr_bind(*mr, &lane->ep->fid, 0);
+		if (!ret)
+			ret = fi_mr_enable(*mr);
+	}
 	return ret;
+}
+
+static int open_cq(struct ofi_lane *lane)
+{
+	struct fi_cq_attr attr = {
+		.size = OFI_EVENTS,
+		.format = FI_CQ_FORMAT_MSG,
+		.wait_obj = lane->own_bell || lane->ticks ? FI_WAIT_NONE : FI_WAIT_FD,
+	};
+	int ret = fi_cq_open(lane->domain, &attr, &lane->cq, lane);
+
+	if (!ret || attr.wait_obj == FI_WAIT_NONE)
+		return ret;
+	attr.wait_obj = FI_WAIT_NONE;
+	lane->ticks = true;
+	return fi_cq_open(lane->domain, &attr, &lane->cq, lane);
 }
 
 int up_ofi_fabric_open(struct ofi_lane *lane)
@@ -147,18 +165,19 @@ int up_ofi_fabric_open(struct ofi_lane *lane)
 	if (ret)
 		return ret;
 	/* The addresses of its choice are for another use: connections choose their own way. */
-	set_addr(&lane->info->src_addr, &lane->info->src_addrlen, NULL);
-	set_addr(&lane->info->dest_addr, &lane->info->dest_addrlen, NULL);
+	up_ofi_set_addr(&lane->info->src_addr, &lane->info->src_addrlen, NULL);
+	up_ofi_set_addr(&lane->info->dest_addr, &lane->info->dest_addrlen, NULL);
 	ret = fi_fabric(lane->info->fabric_attr, &lane->fabric, lane);
 	if (!ret)
 		ret = fi_domain(lane->fabric, lane->info, &lane->domain, lane);
 	if (!ret)
-		ret = open_queues(lane);
+		ret = open_cq(lane);
 	if (!ret)
-		ret = open_listener(lane);
+		ret = lane->kind->open(lane);
 	if (!ret)
 		ret = up_ofi_wake_open(lane);
 	lane->inject = lane->info->tx_attr->inject_size;
+	lane->inject -= lane->inject < lane->head ? lane->inject : lane->head;
 	if (lane->inject > OFI_INJECT_MAX)
 		lane->inject = OFI_INJECT_MAX;
 	if (ret)
@@ -167,7 +186,7 @@ int up_ofi_fabric_open(struct ofi_lane *lane)
 	return ret;
 }
 
-static void close_fid(struct fid *fid)
+void up_ofi_close_fid(struct fid *fid)
 {
 	int ret = fi_close(fid);
 
@@ -178,16 +197,14 @@ static void close_fid(struct fid *fid)
 
 void up_ofi_fabric_close(struct ofi_lane *lane)
 {
-	if (lane->pep)
-		close_fid(&lane->pep->fid);
 	if (lane->cq)
-		close_fid(&lane->cq->fid);
+		up_ofi_close_fid(&lane->cq->fid);
 	if (lane->eq)
-		close_fid(&lane->eq->fid);
+		up_ofi_close_fid(&lane->eq->fid);
 	if (lane->domain)
-		close_fid(&lane->domain->fid);
+		up_ofi_close_fid(&lane->domain->fid);
 	if (lane->fabric)
-		close_fid(&lane->fabric->fid);
+		up_ofi_close_fid(&lane->fabric->fid);
 	if (lane->info)
 		fi_freeinfo(lane->info);
 }

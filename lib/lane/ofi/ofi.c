@@ -26,7 +26,8 @@ static bool unsent(const struct ofi_lane *lane)
 	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next) {
 		const struct ofi_conn *c = UP_CONTAINER_OF(pos, const struct ofi_conn, node);
 
-		if (c->state == OFI_CONN_LEAVING && !up_list_empty(&c->sent))
+		if (c->state == OFI_CONN_LEAVING &&
+		    (!up_list_empty(&c->sent) || !up_list_empty(&c->pending)))
 			return true;
 	}
 	return false;
@@ -61,7 +62,7 @@ static void turn_away(struct ofi_lane *lane)
 
 	up_ofi_arm(&lane->base);
 	for (unsigned i = 0; i < TURN_AWAY && poll(&p, 1, 0) > 0; i++)
-		up_ofi_events(lane);
+		lane->kind->events(lane);
 }
 
 static void free_all(struct ofi_lane *lane)
@@ -73,34 +74,39 @@ static void free_all(struct ofi_lane *lane)
 	up_list_each (pos, tmp, &lane->conns)
 		up_ofi_conn_break(ofi_conn_of(pos));
 	up_ofi_reap(lane);
-	up_ofi_tx_fini(lane);
 }
 
 static void ofi_close(struct up_lane *base)
 {
 	struct ofi_lane *lane = (struct ofi_lane *)base;
 
-	if (lane->cq && lane->eq) {
+	if (lane->ready) {
 		say_goodbye(lane);
 		turn_away(lane);
 		free_all(lane);
 	}
 	up_ofi_wake_close(lane);
+	if (lane->kind)
+		lane->kind->close(lane);
+	up_ofi_tx_fini(lane);
 	up_ofi_fabric_close(lane);
 	free(lane);
 }
 
 static int fill(struct ofi_lane *lane)
 {
+	uint64_t cookie = 0;
 	int ret;
 
 	lane->timeout = up_param(UP_PARAM_PEER_TIMEOUT) * 1000000000;
-	if (getrandom(&lane->cookie, sizeof(lane->cookie), 0) != sizeof(lane->cookie))
+	if (getrandom(&cookie, OFI_COOKIE_BYTES, 0) != OFI_COOKIE_BYTES)
 		return -EOPNOTSUPP;
+	lane->cookie = le64toh(cookie);
 	ret = up_ofi_find_ips(lane);
-	if (ret)
-		return ret;
-	return up_ofi_fabric_open(lane);
+	if (!ret)
+		ret = up_ofi_fabric_open(lane);
+	lane->ready = !ret;
+	return ret;
 }
 
 static int ofi_open(struct up_ep *ep, struct up_lane **out)
@@ -118,11 +124,14 @@ static int ofi_open(struct up_ep *ep, struct up_lane **out)
 		.direct_from = SIZE_MAX,
 	};
 	lane->epoll = lane->timer = lane->kick = -1;
+	lane->door = lane->watchers = -1;
 	up_list_init(&lane->conns);
 	up_list_init(&lane->links);
 	up_list_init(&lane->spent);
 	up_list_init(&lane->spare);
 	up_list_init(&lane->spare_small);
+	up_list_init(&lane->orphans);
+	up_list_init(&lane->watches);
 	ret = fill(lane);
 	if (ret) {
 		ofi_close(&lane->base);

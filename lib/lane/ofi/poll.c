@@ -21,61 +21,140 @@
 
 /* ---- receives ---- */
 
-static int post(struct ofi_conn *c, struct ofi_rx *rx)
+/* When there is nothing else to do, or when too many are not. */
+void up_ofi_spend(struct ofi_rx *rx)
 {
-	return (int)fi_recv(c->ep, rx->data, OFI_MAX_PACKET, NULL, FI_ADDR_UNSPEC,
-			    &rx->work.provider);
-}
-
-int up_ofi_post_all(struct ofi_conn *c)
-{
-	int ret = 0;
-
-	for (unsigned i = 0; i < OFI_RECEIVES && !ret; i++)
-		ret = post(c, &c->rx[i]);
-	return ret;
-}
-
-/* It is posted again when there is nothing else to do, or when too many are not. */
-static void spend(struct ofi_rx *rx)
-{
-	struct ofi_lane *lane = rx->work.conn->lane;
+	struct ofi_lane *lane = rx->pool->lane;
 
 	rx->spent = true;
+	if (lane->head)
+		rx->work.conn = NULL;
 	up_list_add_tail(&lane->spent, &rx->held);
 	if (++lane->nspent >= OFI_RECEIVES / 2)
 		up_ofi_repost(lane);
+}
+
+/* False: the provider wants no more now. */
+static bool post_again(struct ofi_rx *rx)
+{
+	struct ofi_pool *pool = rx->pool;
+	int ret = pool->ep ? up_ofi_rx_post(rx) : 0;
+
+	if (ret == -FI_EAGAIN)
+		return false;
+	if (ret && rx->work.conn)
+		up_ofi_conn_break(rx->work.conn);
+	else if (ret)
+		up_log(LOG_ERR, NULL, "ofi: cannot receive: %s", fi_strerror(-ret));
+	return true;
 }
 
 void up_ofi_repost(struct ofi_lane *lane)
 {
 	while (!up_list_empty(&lane->spent)) {
 		struct ofi_rx *rx = UP_CONTAINER_OF(lane->spent.next, struct ofi_rx, held);
-		struct ofi_conn *c = rx->work.conn;
 
+		if (!post_again(rx))
+			return;
 		up_list_del(&rx->held);
 		rx->spent = false;
 		lane->nspent--;
-		if (c->ep && post(c, rx))
-			up_ofi_conn_break(c);
 	}
 }
 
-static void hold(struct ofi_rx *rx)
+static void hold(struct ofi_conn *c, struct ofi_rx *rx)
 {
-	up_list_add_tail(&rx->work.conn->held, &rx->held);
-	rx->work.conn->lane->nheld++;
+	up_list_add_tail(&c->held, &rx->held);
+	c->lane->nheld++;
+}
+
+/* Half of what the peer may send before it must know: it need not wait then. */
+static void taken(struct ofi_conn *c, struct ofi_rx *rx)
+{
+	c->taken++;
+	if (c->lane->head && c->taken - c->told >= OFI_CREDITS / 2)
+		up_ofi_conn_tell(c);
+	up_ofi_spend(rx);
+}
+
+static void deliver(struct ofi_conn *c, struct ofi_rx *rx)
+{
+	c->receives++;
+	if (!up_list_empty(&c->held) ||
+	    !up_ofi_conn_message(c, rx->data + c->lane->head, rx->bytes))
+		hold(c, rx);
+	else
+		taken(c, rx);
+}
+
+/* Into its place. */
+static void keep_early(struct ofi_conn *c, struct ofi_rx *rx)
+{
+	struct up_list *before = c->early.prev;
+
+	while (before != &c->early &&
+	       (int32_t)(UP_CONTAINER_OF(before, struct ofi_rx, held)->number - rx->number) > 0)
+		before = before->prev;
+	up_list_add_tail(before->next, &rx->held);
+}
+
+static uint32_t newer(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0 ? a : b;
+}
+
+/* Is that the number of a message to come, and one that the peer may have sent by now? And can this
+ * much of ours have been taken? If not the peer is none. */
+static bool in_bounds(struct ofi_conn *c, uint32_t number, uint32_t acked)
+{
+	if (number - c->taken < OFI_CREDITS + OFI_OWN_CREDITS && (int32_t)(c->sends - acked) >= 0 &&
+	    (int32_t)(number - c->receives) >= 0)
+		return true;
+	up_log(LOG_DEBUG, NULL, "ofi: a peer breaks the rules of a shared endpoint");
+	up_ofi_conn_break(c);
+	return false;
+}
+
+/*
+ * Of datagrams: receives complete when their messages are there, and a short one may be there
+ * before the long one that was sent first.
+ */
+static void arrived_shared(struct ofi_lane *lane, struct ofi_rx *rx, size_t bytes)
+{
+	struct ofi_conn *c = bytes < lane->head ? NULL : lane->kind->conn_find(lane, rx);
+	struct ofi_head h;
+
+	memcpy(&h, rx->data, sizeof(h));
+	rx->number = le32toh(h.number);
+	rx->work.conn = c;
+	if (!c || !in_bounds(c, rx->number, le32toh(h.taken))) {
+		up_ofi_spend(rx);
+		return;
+	}
+	c->acked = newer(c->acked, le32toh(h.taken));
+	if (rx->number != c->receives) {
+		keep_early(c, rx);
+		return;
+	}
+	deliver(c, rx);
+	while (!up_list_empty(&c->early)) {
+		rx = UP_CONTAINER_OF(c->early.next, struct ofi_rx, held);
+		if (rx->number != c->receives)
+			break;
+		up_list_del(&rx->held);
+		deliver(c, rx);
+	}
 }
 
 static void arrived(struct ofi_rx *rx, size_t bytes)
 {
-	struct ofi_conn *c = rx->work.conn;
+	struct ofi_lane *lane = rx->pool->lane;
 
-	rx->bytes = bytes;
-	if (!up_list_empty(&c->held) || !up_ofi_conn_message(c, rx->data, bytes))
-		hold(rx);
+	rx->bytes = bytes - lane->head;
+	if (lane->head)
+		arrived_shared(lane, rx, bytes);
 	else
-		spend(rx);
+		deliver(rx->work.conn, rx);
 }
 
 /* Offers again what was not taken. */
@@ -86,11 +165,11 @@ static unsigned offer_conn(struct ofi_conn *c)
 	while (!up_list_empty(&c->held)) {
 		struct ofi_rx *rx = UP_CONTAINER_OF(c->held.next, struct ofi_rx, held);
 
-		if (!up_ofi_conn_message(c, rx->data, rx->bytes))
+		if (!up_ofi_conn_message(c, rx->data + c->lane->head, rx->bytes))
 			break;
 		up_list_del(&rx->held);
 		c->lane->nheld--;
-		spend(rx);
+		taken(c, rx);
 		n++;
 	}
 	return n;
@@ -108,7 +187,7 @@ static unsigned offer_held(struct ofi_lane *lane)
 
 /* ---- completions ---- */
 
-static void completed(const struct fi_cq_msg_entry *e)
+static void completed(struct ofi_lane *lane, const struct fi_cq_msg_entry *e)
 {
 	struct ofi_work *w =
 		UP_CONTAINER_OF((struct fi_context2 *)e->op_context, struct ofi_work, provider);
@@ -116,10 +195,10 @@ static void completed(const struct fi_cq_msg_entry *e)
 	if (w->receive)
 		arrived(UP_CONTAINER_OF(w, struct ofi_rx, work), e->len);
 	else
-		up_ofi_tx_done(UP_CONTAINER_OF(w, struct ofi_tx, work));
+		up_ofi_tx_done(lane, UP_CONTAINER_OF(w, struct ofi_tx, work));
 }
 
-/* Any error is the end of its connection. */
+/* Any error is the end of its connection. A receive that has none is posted again. */
 static void failed(struct ofi_lane *lane)
 {
 	struct fi_cq_err_entry e = {0};
@@ -128,9 +207,13 @@ static void failed(struct ofi_lane *lane)
 	if (fi_cq_readerr(lane->cq, &e, 0) < 0 || !e.op_context)
 		return;
 	w = UP_CONTAINER_OF((struct fi_context2 *)e.op_context, struct ofi_work, provider);
-	up_ofi_conn_break(w->conn);
+	up_log(LOG_DEBUG, NULL, "ofi: a transfer failed: %s", fi_strerror(e.err));
+	if (w->conn)
+		up_ofi_conn_break(w->conn);
 	if (!w->receive)
-		up_ofi_tx_done(UP_CONTAINER_OF(w, struct ofi_tx, work));
+		up_ofi_tx_done(lane, UP_CONTAINER_OF(w, struct ofi_tx, work));
+	else if (!w->conn)
+		up_ofi_spend(UP_CONTAINER_OF(w, struct ofi_rx, work));
 }
 
 /* One batch; *more: there may be another. */
@@ -145,7 +228,7 @@ static unsigned read_batch(struct ofi_lane *lane, bool *more)
 		return 1;
 	}
 	for (ssize_t i = 0; i < got; i++)
-		completed(&e[i]);
+		completed(lane, &e[i]);
 	return got > 0 ? (unsigned)got : 0;
 }
 
@@ -179,6 +262,14 @@ static unsigned flush_stalled(struct ofi_lane *lane)
 	return n;
 }
 
+static void flush_pending(struct ofi_lane *lane)
+{
+	struct up_list *pos, *tmp;
+
+	up_list_each (pos, tmp, &lane->conns)
+		up_ofi_conn_flush(ofi_conn_of(pos));
+}
+
 static bool should_look(struct ofi_lane *lane)
 {
 	return lane->nsettling || lane->look ||
@@ -188,7 +279,7 @@ static bool should_look(struct ofi_lane *lane)
 
 static unsigned look(struct ofi_lane *lane)
 {
-	unsigned n = up_ofi_events(lane);
+	unsigned n = lane->kind->events(lane);
 	uint64_t now;
 
 	lane->look = false;
@@ -223,7 +314,7 @@ static void may_rest(struct ofi_lane *lane)
 
 	lane->activity = activity;
 	if (++lane->empty < REST_AFTER || lane->base.alone || lane->nsettling || lane->nheld ||
-	    lane->nstalled || lane->broken)
+	    lane->nstalled || lane->npending || lane->broken)
 		return;
 	if (up_list_empty(&lane->conns))
 		lane->rest = up_clock_ns() + REST_LONE_NS;
@@ -261,6 +352,8 @@ static unsigned poll_all(struct ofi_lane *lane)
 		n += read_batch(lane, &more);
 	if (should_look(lane))
 		n += look(lane);
+	if (lane->npending)
+		flush_pending(lane);
 	if (lane->nstalled)
 		n += flush_stalled(lane);
 	if (lane->broken)

@@ -16,6 +16,21 @@
 
 /* ---- buffers ---- */
 
+static struct ofi_tx *new_tx(struct ofi_lane *lane, size_t room)
+{
+	struct ofi_tx *tx = malloc(sizeof(*tx) + room);
+
+	if (!tx)
+		return NULL;
+	tx->work = (struct ofi_work){.receive = false};
+	tx->room = room;
+	up_list_init(&tx->node);
+	if (!up_ofi_register(lane, tx->head, OFI_HEAD_ROOM + room, FI_SEND, &tx->mr))
+		return tx;
+	free(tx);
+	return NULL;
+}
+
 struct ofi_tx *up_ofi_tx_get(struct ofi_lane *lane, size_t bytes)
 {
 	bool small = bytes <= SMALL;
@@ -28,13 +43,14 @@ struct ofi_tx *up_ofi_tx_get(struct ofi_lane *lane, size_t bytes)
 		lane->nspare -= !small;
 		return tx;
 	}
-	tx = malloc(sizeof(*tx) + (small ? SMALL : OFI_MAX_PACKET));
-	if (!tx)
-		return NULL;
-	tx->work = (struct ofi_work){.receive = false};
-	tx->room = small ? SMALL : OFI_MAX_PACKET;
-	up_list_init(&tx->node);
-	return tx;
+	return new_tx(lane, small ? SMALL : OFI_MAX_PACKET);
+}
+
+static void free_tx(struct ofi_tx *tx)
+{
+	if (tx->mr)
+		up_ofi_close_fid(&tx->mr->fid);
+	free(tx);
 }
 
 void up_ofi_tx_put(struct ofi_lane *lane, struct ofi_tx *tx)
@@ -46,7 +62,7 @@ void up_ofi_tx_put(struct ofi_lane *lane, struct ofi_tx *tx)
 		up_list_add_tail(&lane->spare, &tx->node);
 		lane->nspare++;
 	} else {
-		free(tx);
+		free_tx(tx);
 	}
 }
 
@@ -55,7 +71,7 @@ static void free_list(struct up_list *list)
 	struct up_list *pos, *tmp;
 
 	up_list_each (pos, tmp, list)
-		free(UP_CONTAINER_OF(pos, struct ofi_tx, node));
+		free_tx(UP_CONTAINER_OF(pos, struct ofi_tx, node));
 	up_list_init(list);
 }
 
@@ -63,18 +79,38 @@ void up_ofi_tx_fini(struct ofi_lane *lane)
 {
 	free_list(&lane->spare);
 	free_list(&lane->spare_small);
+	free_list(&lane->orphans);
 	lane->nspare = 0;
+}
+
+/* A message left. Of those that have no name to go to only the first counts, the hello. */
+static void count(struct ofi_conn *c)
+{
+	c->sends += c->there || !c->sends;
+	c->told = c->taken;
 }
 
 int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
 {
-	struct iovec iov = {.iov_base = tx->data, .iov_len = tx->bytes};
-	struct fi_msg msg = {.msg_iov = &iov, .iov_count = 1, .context = &tx->work.provider};
+	size_t head = c->lane->head;
+	struct iovec iov = {.iov_base = tx->data - head, .iov_len = head + tx->bytes};
+	void *desc = tx->mr ? fi_mr_desc(tx->mr) : NULL;
+	const struct fi_msg msg = {
+		.msg_iov = &iov,
+		.desc = &desc,
+		.iov_count = 1,
+		.addr = c->to,
+		.context = &tx->work.provider,
+	};
 	ssize_t ret;
 
+	if (!c->ep)
+		return -EPIPE;
 	tx->work.conn = c;
+	up_ofi_put_head(c, tx->head);
 	ret = fi_sendmsg(c->ep, &msg, FI_COMPLETION);
 	if (!ret) {
+		count(c);
 		up_list_add_tail(&c->sent, &tx->node);
 		return 0;
 	}
@@ -84,13 +120,13 @@ int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
 	return -EPIPE;
 }
 
-void up_ofi_tx_done(struct ofi_tx *tx)
+void up_ofi_tx_done(struct ofi_lane *lane, struct ofi_tx *tx)
 {
 	struct ofi_conn *c = tx->work.conn;
 
-	if (c->link && c->link->conn == c)
+	if (c && c->link && c->link->conn == c)
 		c->link->out -= tx->covers;
-	up_ofi_tx_put(c->lane, tx);
+	up_ofi_tx_put(lane, tx);
 }
 
 /* ---- packets ---- */
@@ -110,16 +146,20 @@ void up_ofi_flush(struct ofi_link *l)
 {
 	int ret = 0;
 
-	while (l->state == OFI_LINK_UP && !up_list_empty(&l->queue)) {
+	if (l->state == OFI_LINK_UP && !up_list_empty(&l->conn->pending))
+		ret = -EAGAIN;
+	while (!ret && l->state == OFI_LINK_UP && !up_list_empty(&l->queue)) {
 		struct ofi_tx *tx = UP_CONTAINER_OF(l->queue.next, struct ofi_tx, node);
 
+		if (!ofi_may_send(l->conn)) {
+			ret = -EAGAIN;
+			break;
+		}
 		up_list_del(&tx->node);
 		ret = up_ofi_tx_post(l->conn, tx);
-		if (!ret)
-			continue;
 		/* Back to its place, the first. */
-		up_list_add_tail(l->queue.next, &tx->node);
-		break;
+		if (ret)
+			up_list_add_tail(l->queue.next, &tx->node);
 	}
 	stall(l, ret == -EAGAIN);
 }
@@ -127,7 +167,8 @@ void up_ofi_flush(struct ofi_link *l)
 static bool may_inject(const struct ofi_link *l, size_t bytes)
 {
 	return bytes <= ofi_lane_of(l)->inject && l->state == OFI_LINK_UP &&
-	       up_list_empty(&l->queue) && l->loose < OFI_LOOSE_MAX;
+	       up_list_empty(&l->queue) && l->conn->ep && up_list_empty(&l->conn->pending) &&
+	       l->loose < OFI_LOOSE_MAX && ofi_may_send(l->conn);
 }
 
 void *up_ofi_reserve(struct up_link *base, size_t bytes, enum up_lane_class class)
@@ -164,8 +205,15 @@ static void requeue(struct ofi_link *l, size_t bytes)
 
 static void inject(struct ofi_link *l, size_t bytes)
 {
-	ssize_t ret = fi_inject(l->conn->ep, l->small, bytes, FI_ADDR_UNSPEC);
+	struct ofi_conn *c = l->conn;
+	size_t head = c->lane->head;
+	ssize_t ret;
 
+	if (head)
+		up_ofi_put_head(c, l->small_head);
+	ret = fi_inject(c->ep, l->small - head, head + bytes, c->to);
+	if (!ret)
+		count(c);
 	l->out += bytes;
 	l->loose += bytes;
 	if (__builtin_expect(ret == 0, 1))

@@ -23,6 +23,8 @@
 
 /* Polls without an arm() after which the watch ends. */
 #define AWAKE_POLLS 64
+/* How often a provider is looked at that wakes nobody up, while there are peers. */
+#define TICK_NS 1000000u
 
 static int add(struct ofi_lane *lane, int fd, uint32_t events)
 {
@@ -54,10 +56,12 @@ int up_ofi_wake_open(struct ofi_lane *lane)
 	ret = add(lane, lane->timer, EPOLLIN);
 	if (!ret)
 		ret = add(lane, lane->kick, EPOLLIN);
-	if (!ret && !lane->own_bell)
+	if (!ret && !lane->own_bell && !lane->ticks)
 		ret = add_provider(lane, &lane->cq->fid);
-	if (!ret && !lane->own_bell)
+	if (!ret && !lane->own_bell && !lane->ticks && lane->eq)
 		ret = add_provider(lane, &lane->eq->fid);
+	if (!ret && lane->watchers >= 0)
+		ret = add(lane, lane->watchers, EPOLLIN);
 	return ret;
 }
 
@@ -79,7 +83,7 @@ static bool has_bell(struct ofi_lane *lane)
 	struct fi_eq_attr attr = {.wait_obj = FI_WAIT_FD};
 	int ret;
 
-	if (lane->nwaits)
+	if (lane->nwaits || lane->ticks)
 		return true;
 	ret = lane->bell ? 0 : fi_eq_open(lane->fabric, &attr, &lane->bell, lane);
 	if (!ret)
@@ -116,11 +120,17 @@ void up_ofi_awake(struct ofi_lane *lane)
 		watch(lane, false);
 }
 
-/* Deadlines pass without an event. */
+/* Deadlines pass without an event; and of some providers nothing comes with one. */
 static void set_timer(const struct ofi_lane *lane)
 {
-	const struct itimerspec t = {.it_value.tv_nsec = lane->nsettling ? 2 * OFI_CHECK_NS : 0};
+	struct itimerspec t = {0};
 
+	if (lane->ticks && !up_list_empty(&lane->conns))
+		t.it_value.tv_nsec = TICK_NS;
+	else if (lane->ticks || lane->nsettling || lane->npending)
+		t.it_value.tv_nsec = 2 * OFI_CHECK_NS;
+	else if (lane->nudging)
+		t.it_value.tv_sec = 1;
 	timerfd_settime(lane->timer, 0, &t, NULL);
 }
 
@@ -131,12 +141,13 @@ static void set_timer(const struct ofi_lane *lane)
  */
 static bool quiet(struct ofi_lane *lane)
 {
-	struct fid *fids[2] = {&lane->cq->fid, &lane->eq->fid};
+	struct fid *fids[2] = {&lane->cq->fid, lane->eq ? &lane->eq->fid : NULL};
 
-	if (!lane->own_bell)
-		return fi_trywait(lane->fabric, fids, 2) == 0;
-	return fi_eq_read(lane->eq, NULL, NULL, 0, FI_PEEK) == -FI_EAGAIN &&
-	       fi_cq_read(lane->cq, NULL, 0) == -FI_EAGAIN;
+	if (!lane->own_bell && !lane->ticks)
+		return fi_trywait(lane->fabric, fids, lane->eq ? 2 : 1) == 0;
+	if (lane->eq && fi_eq_read(lane->eq, NULL, NULL, 0, FI_PEEK) != -FI_EAGAIN)
+		return false;
+	return fi_cq_read(lane->cq, NULL, 0) == -FI_EAGAIN;
 }
 
 bool up_ofi_arm(struct up_lane *base)
