@@ -31,9 +31,9 @@
  *   WORKER: {"turns", "idle_sleeps", "busy_ns"}
  *
  * A port's state is "active", "down", "unplugged", "error" (the device waits for a reset by its
- * driver), or "failed" (the port serves no VM until it is removed and added again). Counters are of 64 bits and
- * only grow while the port exists, those of a queue pair while it exists. "qps": false leaves the
- * queue pairs out, which may be many.
+ * driver), or "failed" (the port serves no VM until it is removed and added again). Counters are of
+ * 64 bits and only grow while the port exists, those of a queue pair while it exists. "qps": false
+ * leaves the queue pairs out, which may be many.
  *
  * Codes: bad-request, bad-version, unknown-command, no-port, exists, bad-name, busy, limit,
  * in-use, failed. After bad-request because of its length a client is disconnected.
