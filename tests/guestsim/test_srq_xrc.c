@@ -308,22 +308,20 @@ static void test_xrc(void **state)
 	assert_int_equal(gs_cq_expect(x.cq[1], 0).imm, 99);
 }
 
-static struct xrc *limit_xrc;
+static struct xrc limit_xrc;
 
 static void send_xrc(struct pair *p)
 {
-	xrc_send(limit_xrc, CX_OP_SEND, 64, limit_xrc->srq[2]->srqn);
+	xrc_send(&limit_xrc, CX_OP_SEND, 64, limit_xrc.srq[2]->srqn);
 	gs_cq_expect(p->a.scq, 0);
 }
 
 static void test_xrc_limit(void **state)
 {
 	struct pair *p = *state;
-	struct xrc x;
 
-	xrc_open(&x, p);
-	limit_xrc = &x;
-	limit(p, x.srq[2], x.cq[2], send_xrc);
+	xrc_open(&limit_xrc, p);
+	limit(p, limit_xrc.srq[2], limit_xrc.cq[2], send_xrc);
 }
 
 /* A number that is no SRQ of the domain. */
