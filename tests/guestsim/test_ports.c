@@ -20,7 +20,7 @@ static void start(const struct gs_daemon_opts *opts)
 	gs_daemon_start(&tl_daemon, opts);
 }
 
-static int stop(void **state)
+static int stop_daemon(void **state)
 {
 	gs_daemon_stop(&tl_daemon);
 	return 0;
@@ -538,7 +538,7 @@ static void test_processes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define PORT_TEST(f) cmocka_unit_test_teardown(f, stop)
+#define PORT_TEST(f) cmocka_unit_test_teardown(f, stop_daemon)
 		PORT_TEST(test_sixteen),
 		PORT_TEST(test_sixteen_on_workers),
 		PORT_TEST(test_shared_on_workers),

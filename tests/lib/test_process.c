@@ -57,7 +57,7 @@ struct stop {
 	bool now;
 };
 
-static void stop(struct up_am *am, void *arg)
+static void told_to_stop(struct up_am *am, void *arg)
 {
 	__atomic_store_n(&((struct stop *)arg)->now, true, __ATOMIC_RELAXED);
 }
@@ -86,7 +86,7 @@ static struct child spawn(bool automatic)
 		if (up_ep_open(&attr, &ep))
 			_exit(4);
 		up_am_set_handler(ep, 1, reply_same, NULL);
-		up_am_set_handler(ep, 3, stop, &s);
+		up_am_set_handler(ep, 3, told_to_stop, &s);
 		put_address(from[1], ep);
 		get_address(to[0], ep);
 		while (!__atomic_load_n(&s.now, __ATOMIC_RELAXED)) {
