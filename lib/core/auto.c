@@ -12,6 +12,7 @@
 #include "core/wait.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sched_attr.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -19,14 +20,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define STAND_BACK_NS 50000
 /* What no lane announces is looked for this often. */
 #define LOOK_AGAIN_NS 50000
-/* The shortest that the scheduler gives. */
-#define SLICE_NS 100000
 /* Looks without the clock. */
 #define BURST 16
 /* Before the thread gives up the CPU for who waits for the lock. */
@@ -132,31 +130,19 @@ static void sleep_armed(struct up_ep_private *core)
 		up_log(LOG_ERR, NULL, "eventfd: %s", strerror(errno));
 }
 
-/* sched_setattr(2); the C library has it too lately. */
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
-
 /*
  * The application's computing thread often has the same processor, and who wakes up there waits for
  * the end of the other's slice when the scheduler finds that fair: 4 ms, in one of a thousand
- * wake-ups. A thread that asks for short slices is let in at once, and gets no more of the
- * processor than before. Linux knows of that since 6.12; before, nothing changes.
+ * wake-ups. Not so where who wakes up has asked for short slices (base/sched_attr.h).
  */
 static void ask_short_slices(void)
 {
-	struct attr a = {.size = sizeof(a)};
+	struct up_sched_attr a;
 
-	if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0))
+	if (up_sched_attr_get(&a) || (a.policy != SCHED_OTHER && a.policy != SCHED_BATCH))
 		return;
-	if (a.policy != SCHED_OTHER && a.policy != SCHED_BATCH)
-		return;
-	a.runtime = SLICE_NS;
-	syscall(SYS_sched_setattr, 0, &a, 0);
+	a.runtime = UP_SCHED_SLICE_NS;
+	up_sched_attr_set(&a);
 }
 
 static void *run(void *arg)

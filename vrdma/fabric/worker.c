@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sched_attr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* How long a QP's doorbell record is read in every round after its last work. */
@@ -310,21 +310,15 @@ static void sleep_until(struct up_worker *w, uint64_t when)
 
 /*
  * Guests and workers share the cores. A worker runs for microseconds and must run soon, so it asks
- * for a short slice (honoured from Linux 6.12 on) and, where it may, for weight.
+ * for a short slice and, where it may, for weight.
  */
 static void ask_for_priority(const struct up_fabric_config *cfg)
 {
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attr = {.size = sizeof(attr), .nice = -(int32_t)cfg->priority, .runtime = 100 * UP_USEC};
+	struct up_sched_attr a = {.nice = -(int32_t)cfg->priority, .runtime = UP_SCHED_SLICE_NS};
 
-	if (syscall(SYS_sched_setattr, 0, &attr, 0)) {
-		attr.nice = 0;
-		syscall(SYS_sched_setattr, 0, &attr, 0);
+	if (up_sched_attr_set(&a)) {
+		a.nice = 0;
+		up_sched_attr_set(&a);
 	}
 }
 
