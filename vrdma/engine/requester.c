@@ -303,11 +303,9 @@ static enum up_wc_status check_alone(const struct up_qp *qp, const struct up_sen
 {
 	enum up_wc_status status;
 
-	if (!up_multi_worker)
-		return check_request(qp, wr);
-	up_rwlock_read(&qp->hca->mr_lock);
+	lock_keys(qp->hca, qp->hca, false);
 	status = check_request(qp, wr);
-	up_rwlock_drop(&qp->hca->mr_lock);
+	unlock_keys(qp->hca, qp->hca);
 	return status;
 }
 
