@@ -235,20 +235,22 @@ static enum exit_code run_remove(struct client *c, const struct options *o)
 	return call_and_print(c, o, req, NULL);
 }
 
-static enum exit_code run_plug(struct client *c, const struct options *o)
+static enum exit_code set_cable(struct client *c, const struct options *o, const char *command)
 {
-	json_t *req = request("port-plug");
+	json_t *req = request(command);
 
 	set_text(req, "name", o->name);
 	return call_and_print(c, o, req, NULL);
 }
 
+static enum exit_code run_plug(struct client *c, const struct options *o)
+{
+	return set_cable(c, o, "port-plug");
+}
+
 static enum exit_code run_unplug(struct client *c, const struct options *o)
 {
-	json_t *req = request("port-unplug");
-
-	set_text(req, "name", o->name);
-	return call_and_print(c, o, req, NULL);
+	return set_cable(c, o, "port-unplug");
 }
 
 /* As a POSIX shell reads it back. */
