@@ -17,15 +17,13 @@ static inline struct up_rma_window *up_rma_quick_window(const struct up_ep *ep,
 							const struct up_rma_iov *r, unsigned access)
 {
 	struct up_rma_window *w;
-	uint64_t at;
 
 	if (!peer->rma || !up_peer_clear(peer) || ep->unpolled >= UP_RMA_UNPOLLED)
 		return NULL;
 	w = peer->rma->last;
 	if (!w || w->key != r->key || (w->access & access) != access || !w->view.memory)
 		return NULL;
-	at = r->addr - w->base;
-	return at < w->bytes && r->len <= w->bytes - at ? w : NULL;
+	return up_range_inside(r->addr, r->len, w->base, w->bytes) ? w : NULL;
 }
 
 /* False: nothing was done. */

@@ -101,7 +101,10 @@ static inline void up_copy_short(void *to, const void *from, size_t len)
 /* True if [addr, addr + len) lies inside [start, start + size), without wrapping. */
 static inline bool up_range_inside(uint64_t addr, uint64_t len, uint64_t start, uint64_t size)
 {
-	return addr >= start && addr - start <= size && len <= size - (addr - start);
+	uint64_t at, left;
+
+	return !__builtin_sub_overflow(addr, start, &at) &&
+	       !__builtin_sub_overflow(size, at, &left) && len <= left;
 }
 
 #define UP_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
