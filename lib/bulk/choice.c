@@ -29,7 +29,7 @@ enum up_way up_choice_way(struct up_choice *c, uint64_t now, bool staged)
 	/* What it waits for has failed. */
 	if (c->expect && now >= c->next)
 		c->expect = 0;
-	if (c->expect || now < c->next || !c->cost[c->way] || (other == UP_WAY_STAGED && !staged))
+	if (!up_choice_trial_due(c, now) || (other == UP_WAY_STAGED && !staged))
 		return c->way;
 	c->expect = trials[other].operations;
 	c->next = now + MOST_PAUSE;

@@ -36,10 +36,15 @@ struct up_choice {
 
 /* The way of the next operation. `staged`: that way can be tried now. */
 enum up_way up_choice_way(struct up_choice *c, uint64_t now, bool staged);
+/* Is it time to try the other way, whichever that is? */
+static inline bool up_choice_trial_due(const struct up_choice *c, uint64_t now)
+{
+	return c->cost[c->way] && !c->expect && now >= c->next;
+}
 /* Would it like to try the other end's? Then find out whether that is looking. */
 static inline bool up_choice_due(const struct up_choice *c, uint64_t now)
 {
-	return c->way == UP_WAY_DIRECT && c->cost[c->way] && !c->expect && now >= c->next;
+	return c->way == UP_WAY_DIRECT && up_choice_trial_due(c, now);
 }
 /* An operation of `bytes` was done by now, and took so many nanoseconds. */
 void up_choice_took(struct up_choice *c, enum up_way way, size_t bytes, uint64_t ns, uint64_t now);
