@@ -42,9 +42,10 @@ static int bind_cntr(struct upf_ep *ep, struct upf_cntr *cntr, uint64_t flags)
 	if (flags & ~known || !flags || cntr->q.domain != ep->domain)
 		return -FI_EINVAL;
 	for (size_t i = 0; !ret && i < UP_ARRAY_SIZE(cntr_flags); i++) {
-		if (flags & cntr_flags[i].flag)
-			ret = bind_queue(ep, &cntr->q);
-		if (flags & cntr_flags[i].flag && !ret)
+		if (!(flags & cntr_flags[i].flag))
+			continue;
+		ret = bind_queue(ep, &cntr->q);
+		if (!ret)
 			ep->cntrs[cntr_flags[i].kind] = cntr;
 	}
 	return ret;
