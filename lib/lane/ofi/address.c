@@ -104,8 +104,7 @@ static uint8_t protocol(const struct ofi_lane *lane)
 	return (uint8_t)(p ^ p >> 8 ^ p >> 16 ^ p >> 24);
 }
 
-/* How many bytes of addresses there are, and what they are. */
-static size_t put_ips(const struct ofi_lane *lane, uint8_t *to, size_t room, uint8_t *shape)
+size_t up_ofi_ips_put(const struct ofi_lane *lane, uint8_t *to, size_t room, uint8_t *shape)
 {
 	size_t each = ip_bytes(lane->family), n = 0;
 	unsigned ips = 0;
@@ -143,7 +142,8 @@ size_t up_ofi_address(const struct up_lane *base, void *buf, size_t room)
 	if (room < OFI_ADDR_HEAD)
 		return 0;
 	room -= OFI_ADDR_HEAD;
-	n = lane->name_bytes ? put_name(lane, to, room, &shape) : put_ips(lane, to, room, &shape);
+	n = lane->name_bytes ? put_name(lane, to, room, &shape)
+			     : up_ofi_ips_put(lane, to, room, &shape);
 	if (!n)
 		return 0;
 	memcpy(a.cookie, &cookie, sizeof(a.cookie));
@@ -211,8 +211,13 @@ size_t up_ofi_sockaddr_bytes(const union ofi_sockaddr *a)
 	return a->sa.sa_family == AF_INET ? sizeof(a->in) : sizeof(a->in6);
 }
 
-void up_ofi_addr_sort(struct ofi_target *t, int family, uint16_t port, const uint8_t *ips,
-		      unsigned n)
+uint16_t up_ofi_sockaddr_port(const union ofi_sockaddr *a)
+{
+	return ntohs(a->sa.sa_family == AF_INET ? a->in.sin_port : a->in6.sin6_port);
+}
+
+/* Best first. */
+static void sort(struct ofi_target *t, int family, uint16_t port, const uint8_t *ips, unsigned n)
 {
 	struct ifaddrs *list = NULL;
 
@@ -231,18 +236,17 @@ void up_ofi_addr_sort(struct ofi_target *t, int family, uint16_t port, const uin
 		freeifaddrs(list);
 }
 
-static int parse_ips(struct ofi_target *to, const struct ofi_addr *a, const uint8_t *ips,
-		     size_t bytes)
+bool up_ofi_ips_parse(struct ofi_target *to, uint8_t shape, uint16_t port, const uint8_t *ips,
+		      size_t bytes)
 {
-	int family = (a->shape & 3) == OFI_SHAPE_IPV4 ? AF_INET : AF_INET6;
-	unsigned n = (a->shape >> 2 & 7) + 1u;
-	uint16_t port;
+	bool four = (shape & 3) == OFI_SHAPE_IPV4;
+	int family = four ? AF_INET : AF_INET6;
+	unsigned n = (shape >> 2 & 7) + 1u;
 
-	memcpy(&port, a->port, sizeof(port));
-	if (!port || bytes != n * ip_bytes(family))
-		return -EINVAL;
-	up_ofi_addr_sort(to, family, le16toh(port), ips, n);
-	return 0;
+	if ((!four && (shape & 3) != OFI_SHAPE_IPV6) || bytes != n * ip_bytes(family))
+		return false;
+	sort(to, family, port, ips, n);
+	return true;
 }
 
 static int parse_name(const struct ofi_lane *lane, struct ofi_target *to, const uint8_t *name,
@@ -261,6 +265,7 @@ int up_ofi_addr_parse(const struct ofi_lane *lane, struct ofi_target *to, const 
 	const uint8_t *rest = (const uint8_t *)addr + OFI_ADDR_HEAD;
 	struct ofi_addr a;
 	uint64_t cookie = 0;
+	uint16_t port;
 
 	if (len < OFI_ADDR_HEAD)
 		return -EINVAL;
@@ -272,5 +277,6 @@ int up_ofi_addr_parse(const struct ofi_lane *lane, struct ofi_target *to, const 
 	len -= OFI_ADDR_HEAD;
 	if (lane->name_bytes)
 		return (a.shape & 3) == OFI_SHAPE_NAME ? parse_name(lane, to, rest, len) : -EINVAL;
-	return (a.shape & 3) <= OFI_SHAPE_IPV6 ? parse_ips(to, &a, rest, len) : -EINVAL;
+	memcpy(&port, a.port, sizeof(port));
+	return port && up_ofi_ips_parse(to, a.shape, le16toh(port), rest, len) ? 0 : -EINVAL;
 }

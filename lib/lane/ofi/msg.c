@@ -35,7 +35,7 @@ static int open_listener(struct ofi_lane *lane)
 		ret = fi_listen(lane->pep);
 	if (!ret)
 		ret = fi_getname(&lane->pep->fid, &a, &len);
-	lane->port = a.sa.sa_family == AF_INET ? ntohs(a.in.sin_port) : ntohs(a.in6.sin6_port);
+	lane->port = up_ofi_sockaddr_port(&a);
 	return ret;
 }
 

@@ -304,9 +304,12 @@ int up_ofi_addr_parse(const struct ofi_lane *lane, struct ofi_target *to, const 
 /* An address of the internet; `ip` has 4 or 16 bytes. */
 union ofi_sockaddr up_ofi_sockaddr(int family, const uint8_t *ip, uint16_t port);
 size_t up_ofi_sockaddr_bytes(const union ofi_sockaddr *a);
-/* Sorts a peer's internet addresses into `to`, best first. */
-void up_ofi_addr_sort(struct ofi_target *to, int family, uint16_t port, const uint8_t *ips,
-		      unsigned n);
+uint16_t up_ofi_sockaddr_port(const union ofi_sockaddr *a);
+/* This host's addresses, as many as there is room for: their bytes, and `shape` as in wire.h. */
+size_t up_ofi_ips_put(const struct ofi_lane *lane, uint8_t *to, size_t room, uint8_t *shape);
+/* A peer's, all with the same port, added to `to`, best first. False: they are none. */
+bool up_ofi_ips_parse(struct ofi_target *to, uint8_t shape, uint16_t port, const uint8_t *ips,
+		      size_t bytes);
 
 /* ---- conn.c ---- */
 /* A connection to the address, for the link. NULL: it failed at once. */

@@ -277,7 +277,7 @@ static int find_name(struct ofi_lane *lane)
 	if (ret)
 		return ret;
 	if (up_ofi_internet(lane->info->addr_format)) {
-		lane->port = ntohs(a.sa.sa_family == AF_INET ? a.in.sin_port : a.in6.sin6_port);
+		lane->port = up_ofi_sockaddr_port(&a);
 	} else {
 		lane->name_bytes = len;
 		memcpy(lane->name, &a, len);

@@ -108,25 +108,21 @@ bool up_ofi_watched(const struct ofi_conn *c)
 bool up_ofi_door_knock(struct ofi_conn *c, const void *door, size_t bytes)
 {
 	struct ofi_lane *lane = c->lane;
+	struct ofi_target at = {0};
 	struct ofi_watch *w;
 	struct ofi_door d;
-	unsigned n;
-	bool four;
 
 	if (bytes < OFI_DOOR_HEAD)
 		return false;
 	memcpy(&d, door, OFI_DOOR_HEAD);
-	four = (d.shape & 3) == OFI_SHAPE_IPV4;
-	n = (d.shape >> 2 & 7) + 1u;
-	if ((!four && (d.shape & 3) != OFI_SHAPE_IPV6) ||
-	    bytes != OFI_DOOR_HEAD + n * (four ? 4u : 16u))
+	if (!up_ofi_ips_parse(&at, d.shape, le16toh(d.port), (const uint8_t *)door + OFI_DOOR_HEAD,
+			      bytes - OFI_DOOR_HEAD))
 		return false;
 	w = d.port ? watch_new(lane, c) : NULL;
 	if (!w)
 		return true;
 	up_ofi_conn_await(c, true);
-	up_ofi_addr_sort(&w->door, four ? AF_INET : AF_INET6, le16toh(d.port),
-			 (const uint8_t *)door + OFI_DOOR_HEAD, n);
+	w->door = at;
 	knock(lane, w);
 	return true;
 }
@@ -284,17 +280,14 @@ void up_ofi_door_close(struct ofi_lane *lane)
 
 size_t up_ofi_door_say(const struct ofi_lane *lane, void *to)
 {
-	size_t each = lane->family == AF_INET ? 4 : 16, n = OFI_DOOR_HEAD;
 	union ofi_sockaddr a = {0};
 	socklen_t len = sizeof(a);
 	struct ofi_door d = {0};
+	size_t n = up_ofi_ips_put(lane, (uint8_t *)to + OFI_DOOR_HEAD, OFI_DOOR_MAX - OFI_DOOR_HEAD,
+				  &d.shape);
 
 	if (!getsockname(lane->door, &a.sa, &len))
-		d.port = htole16(ntohs(lane->family == AF_INET ? a.in.sin_port : a.in6.sin6_port));
-	d.shape = (uint8_t)((lane->family == AF_INET ? OFI_SHAPE_IPV4 : OFI_SHAPE_IPV6) |
-			    (lane->nips - 1) << 2);
+		d.port = htole16(up_ofi_sockaddr_port(&a));
 	memcpy(to, &d, OFI_DOOR_HEAD);
-	for (unsigned i = 0; i < lane->nips; i++, n += each)
-		memcpy((uint8_t *)to + n, lane->ips[i], each);
-	return n;
+	return OFI_DOOR_HEAD + n;
 }
