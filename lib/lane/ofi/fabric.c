@@ -158,6 +158,15 @@ static int open_cq(struct ofi_lane *lane)
 	return fi_cq_open(lane->domain, &attr, &lane->cq, lane);
 }
 
+int up_ofi_enable(struct ofi_lane *lane, struct fid_ep *ep)
+{
+	int ret = fi_ep_bind(ep, &lane->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION);
+
+	if (!ret)
+		ret = fi_ep_bind(ep, &lane->cq->fid, FI_RECV);
+	return ret ? ret : fi_enable(ep);
+}
+
 int up_ofi_fabric_open(struct ofi_lane *lane)
 {
 	int ret = choose_provider(lane);

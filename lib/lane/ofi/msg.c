@@ -73,11 +73,7 @@ static int make_ep(struct ofi_conn *c, struct fi_info *info)
 	if (!ret)
 		ret = fi_ep_bind(c->ep, &lane->eq->fid, 0);
 	if (!ret)
-		ret = fi_ep_bind(c->ep, &lane->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION);
-	if (!ret)
-		ret = fi_ep_bind(c->ep, &lane->cq->fid, FI_RECV);
-	if (!ret)
-		ret = fi_enable(c->ep);
+		ret = up_ofi_enable(lane, c->ep);
 	return ret ? ret : up_ofi_pool_post(c->pool, c->ep);
 }
 

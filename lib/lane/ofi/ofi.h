@@ -285,6 +285,8 @@ static inline struct ofi_conn *ofi_conn_of(struct up_list *node)
 /* ---- fabric.c: the provider's objects ---- */
 int up_ofi_fabric_open(struct ofi_lane *lane);
 void up_ofi_fabric_close(struct ofi_lane *lane);
+/* Binds an endpoint to the lane's completion queue, the last that it needs, and enables it. */
+int up_ofi_enable(struct ofi_lane *lane, struct fid_ep *ep);
 void up_ofi_close_fid(struct fid *fid);
 /* Replaces an address of the provider's choice. */
 int up_ofi_set_addr(void **addr, size_t *len, const union ofi_sockaddr *to);

@@ -251,7 +251,7 @@ static bool rdm_meet(struct ofi_conn *c, const struct ofi_hello *h, const void *
 
 /* ---- the endpoint ---- */
 
-static int bind_queues(struct ofi_lane *lane)
+static int enable(struct ofi_lane *lane)
 {
 	struct fi_av_attr attr = {.type = FI_AV_TABLE};
 	int ret;
@@ -261,11 +261,7 @@ static int bind_queues(struct ofi_lane *lane)
 	ret = fi_av_open(lane->domain, &attr, &lane->av, lane);
 	if (!ret)
 		ret = fi_ep_bind(lane->ep, &lane->av->fid, 0);
-	if (!ret)
-		ret = fi_ep_bind(lane->ep, &lane->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION);
-	if (!ret)
-		ret = fi_ep_bind(lane->ep, &lane->cq->fid, FI_RECV);
-	return ret ? ret : fi_enable(lane->ep);
+	return ret ? ret : up_ofi_enable(lane, lane->ep);
 }
 
 static int find_name(struct ofi_lane *lane)
@@ -306,7 +302,7 @@ static int rdm_open(struct ofi_lane *lane)
 	if (!ret)
 		ret = fi_endpoint(lane->domain, lane->info, &lane->ep, lane);
 	if (!ret)
-		ret = bind_queues(lane);
+		ret = enable(lane);
 	if (ret)
 		return ret;
 	ret = more_receives(lane, RECEIVES);
