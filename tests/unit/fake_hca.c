@@ -289,6 +289,29 @@ void fake_connect(struct fake_qp *a, struct fake_qp *b)
 	fake_raise(b, a, UP_QPS_RTS);
 }
 
+struct fake_pair *fake_pair_create(enum up_qp_type type)
+{
+	struct fake_pair *p = calloc(1, sizeof(*p));
+
+	assert_non_null(p);
+	fake_world_create(&p->ha, &p->hb);
+	p->a = fake_qp_create(p->ha, type, NULL);
+	p->b = fake_qp_create(p->hb, type, NULL);
+	fake_connect(p->a, p->b);
+	return p;
+}
+
+int fake_pair_teardown(void **state)
+{
+	struct fake_pair *p = *state;
+
+	fake_qp_destroy(p->a);
+	fake_qp_destroy(p->b);
+	fake_world_destroy(p->ha, p->hb);
+	free(p);
+	return 0;
+}
+
 struct fake_srq *fake_srq_create(struct fake_hca *hca, bool xrc)
 {
 	struct fake_srq *srq = calloc(1, sizeof(*srq));
@@ -341,6 +364,16 @@ struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off
 	struct up_send_wr *wr = fake_prepare(qp, op, off, len);
 
 	fake_submit(qp);
+	return wr;
+}
+
+struct up_send_wr *fake_post_remote(struct fake_pair *p, enum up_opcode op, uint64_t off,
+				    uint32_t len, uint64_t remote)
+{
+	struct up_send_wr *wr = fake_post(p->a, op, off, len);
+
+	wr->raddr = FAKE_GPA + remote;
+	wr->rkey = p->hb->all->key;
 	return wr;
 }
 

@@ -63,6 +63,16 @@ void fake_connect(struct fake_qp *a, struct fake_qp *b);
 /* One end only, as far as `state`. */
 void fake_raise(struct fake_qp *qp, struct fake_qp *peer, enum up_qp_state state);
 
+/* A queue pair at each of the two adapters, connected. */
+struct fake_pair {
+	struct fake_hca *ha, *hb;
+	struct fake_qp *a, *b;
+};
+
+struct fake_pair *fake_pair_create(enum up_qp_type type);
+/* For cmocka: the pair is *state. */
+int fake_pair_teardown(void **state);
+
 struct fake_srq *fake_srq_create(struct fake_hca *hca, bool xrc);
 void fake_srq_destroy(struct fake_srq *srq);
 
@@ -71,6 +81,9 @@ struct up_send_wr *fake_post(struct fake_qp *qp, enum up_opcode op, uint64_t off
 /* The same in two steps, for a queue that another thread runs: it may change up to the second. */
 struct up_send_wr *fake_prepare(struct fake_qp *qp, enum up_opcode op, uint64_t off, uint32_t len);
 void fake_submit(struct fake_qp *qp);
+/* Of a, at offset `remote` of the other adapter's RAM. */
+struct up_send_wr *fake_post_remote(struct fake_pair *p, enum up_opcode op, uint64_t off,
+				    uint32_t len, uint64_t remote);
 void fake_recv(struct fake_qp *qp, uint64_t off, uint32_t len);
 void fake_srq_recv(struct fake_srq *srq, uint64_t off, uint32_t len);
 

@@ -7,23 +7,14 @@
 #include <string.h>
 #include <time.h>
 
-struct pair {
-	struct fake_hca *ha, *hb;
-	struct fake_qp *a, *b;
-};
-
 static int setup_type(void **state, enum up_qp_type type)
 {
-	static struct pair p;
+	struct fake_pair *p = fake_pair_create(type);
 
-	fake_world_create(&p.ha, &p.hb);
-	p.a = fake_qp_create(p.ha, type, NULL);
-	p.b = fake_qp_create(p.hb, type, NULL);
-	fake_connect(p.a, p.b);
 	for (unsigned i = 0; i < FAKE_RAM; i++)
-		p.ha->ram[i] = (uint8_t)(i * 7 + (i >> 8));
-	memset(p.hb->ram, 0, FAKE_RAM);
-	*state = &p;
+		p->ha->ram[i] = (uint8_t)(i * 7 + (i >> 8));
+	memset(p->hb->ram, 0, FAKE_RAM);
+	*state = p;
 	return 0;
 }
 
@@ -37,29 +28,9 @@ static int setup_uc(void **state)
 	return setup_type(state, UP_QP_UC);
 }
 
-static int teardown(void **state)
-{
-	struct pair *p = *state;
-
-	fake_qp_destroy(p->a);
-	fake_qp_destroy(p->b);
-	fake_world_destroy(p->ha, p->hb);
-	return 0;
-}
-
-static struct up_send_wr *post_remote(struct pair *p, enum up_opcode op, uint64_t off, uint32_t len,
-				      uint64_t remote)
-{
-	struct up_send_wr *wr = fake_post(p->a, op, off, len);
-
-	wr->raddr = FAKE_GPA + remote;
-	wr->rkey = p->hb->all->key;
-	return wr;
-}
-
 static void send_arrives(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_wc wc;
 
 	fake_recv(p->b, 4096, 1000);
@@ -78,10 +49,10 @@ static void send_arrives(void **state)
 
 static void large_write_takes_turns(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_budget budget = {.messages = 1, .bytes = 64 * 1024};
 
-	post_remote(p, UP_OP_WRITE, 0, 1 << 20, 1 << 20);
+	fake_post_remote(p, UP_OP_WRITE, 0, 1 << 20, 1 << 20);
 	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
 	assert_int_equal(budget.bytes, 0);
 	assert_int_equal(p->ha->cq->count, 0);
@@ -94,7 +65,7 @@ static void large_write_takes_turns(void **state)
 /* A request that the device executes by itself is charged with what it says it took. */
 static void local_requests_take_turns(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_budget budget = {.messages = 16, .bytes = 64 * 1024};
 
 	for (unsigned i = 0; i < 8; i++) {
@@ -113,11 +84,11 @@ static void local_requests_take_turns(void **state)
 
 static void read_fetches(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_wc wc;
 
 	memset(p->hb->ram + 100, 0x5a, 5000);
-	post_remote(p, UP_OP_READ, 8192, 5000, 100);
+	fake_post_remote(p, UP_OP_READ, 8192, 5000, 100);
 	fake_run(p->a);
 	wc = fake_wc(p->ha);
 	assert_int_equal(wc.status, UP_WC_SUCCESS);
@@ -127,12 +98,12 @@ static void read_fetches(void **state)
 
 static void atomics_apply(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	uint64_t *word = (uint64_t *)(void *)(p->hb->ram + 64), old;
 	struct up_send_wr *wr;
 
 	*word = 40;
-	wr = post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64);
+	wr = fake_post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64);
 	wr->swap_add = 2;
 	fake_run(p->a);
 	memcpy(&old, p->ha->ram, 8);
@@ -140,7 +111,7 @@ static void atomics_apply(void **state)
 	assert_int_equal(*word, 42);
 	fake_wc(p->ha);
 
-	wr = post_remote(p, UP_OP_CMP_SWAP, 0, 8, 64);
+	wr = fake_post_remote(p, UP_OP_CMP_SWAP, 0, 8, 64);
 	wr->compare = 41;
 	wr->swap_add = 7;
 	fake_run(p->a);
@@ -149,7 +120,7 @@ static void atomics_apply(void **state)
 
 	/* Two fields of 32 bits: the carry of the lower one goes nowhere. */
 	*word = 0xffffffffull;
-	wr = post_remote(p, UP_OP_MASKED_FETCH_ADD, 0, 8, 64);
+	wr = fake_post_remote(p, UP_OP_MASKED_FETCH_ADD, 0, 8, 64);
 	wr->swap_add = 1;
 	wr->swap_add_mask = 1ull << 31;
 	fake_run(p->a);
@@ -157,7 +128,7 @@ static void atomics_apply(void **state)
 	fake_wc(p->ha);
 
 	*word = 0x1122;
-	wr = post_remote(p, UP_OP_MASKED_CMP_SWAP, 0, 8, 64);
+	wr = fake_post_remote(p, UP_OP_MASKED_CMP_SWAP, 0, 8, 64);
 	wr->compare = 0x22;
 	wr->compare_mask = 0xff;
 	wr->swap_add = 0x3300;
@@ -170,11 +141,11 @@ static void atomics_apply(void **state)
 /* Less than a word may be left of a turn's bytes. */
 static void atomic_is_applied_once_in_a_short_turn(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_budget budget = {.messages = 2, .bytes = 3};
 	uint64_t word = 0;
 
-	post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64)->swap_add = 1;
+	fake_post_remote(p, UP_OP_FETCH_ADD, 0, 8, 64)->swap_add = 1;
 	up_qp_run(fake_exec, &p->a->base, 1, &budget);
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
@@ -183,7 +154,7 @@ static void atomic_is_applied_once_in_a_short_turn(void **state)
 }
 
 /* Both ends' statuses and states after a refused request. */
-static void expect_refusal(struct pair *p, enum up_wc_status status, enum up_event event)
+static void expect_refusal(struct fake_pair *p, enum up_wc_status status, enum up_event event)
 {
 	struct up_wc wc;
 
@@ -197,61 +168,61 @@ static void expect_refusal(struct pair *p, enum up_wc_status status, enum up_eve
 
 static void bad_rkey_is_an_access_error(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
 	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
 }
 
 static void wrapping_range_is_an_access_error(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->hb->all->absolute = false;
 	p->hb->all->start = FAKE_GPA;
 	p->hb->all->length = 4096;
-	post_remote(p, UP_OP_WRITE, 0, 64, 0)->raddr = UINT64_MAX - 8;
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0)->raddr = UINT64_MAX - 8;
 	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
 }
 
 static void missing_right_is_an_access_error(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->hb->all->access &= ~UP_ACCESS_REMOTE_READ;
-	post_remote(p, UP_OP_READ, 0, 64, 0);
+	fake_post_remote(p, UP_OP_READ, 0, 64, 0);
 	expect_refusal(p, UP_WC_REM_ACCESS_ERR, UP_EV_QP_ACCESS);
 }
 
 static void disabled_operation_is_an_invalid_request(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->b->base.attr.access &= ~UP_ACCESS_REMOTE_WRITE;
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
 }
 
 static void misaligned_atomic_is_an_invalid_request(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_FETCH_ADD, 0, 8, 4);
+	fake_post_remote(p, UP_OP_FETCH_ADD, 0, 8, 4);
 	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
 }
 
 static void zero_length_ignores_the_key(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_WRITE, 0, 0, 0)->rkey = 0;
+	fake_post_remote(p, UP_OP_WRITE, 0, 0, 0)->rkey = 0;
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
 }
 
 static void short_receive_fails_both(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 10);
 	fake_post(p->a, UP_OP_SEND, 0, 11);
@@ -263,7 +234,7 @@ static void short_receive_fails_both(void **state)
 
 static void bad_receive_buffer_fails_both(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 100);
 	p->b->recvs[0].sge[0].key ^= 1;
@@ -275,7 +246,7 @@ static void bad_receive_buffer_fails_both(void **state)
 
 static void bad_lkey_leaves_the_peer_alone(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 100);
 	fake_post(p->a, UP_OP_SEND, 0, 11)->sge[0].key ^= 1;
@@ -288,7 +259,7 @@ static void bad_lkey_leaves_the_peer_alone(void **state)
 
 static void rnr_is_retried_then_reported(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	uint64_t now = 1;
 	unsigned looks = 0;
 
@@ -305,7 +276,7 @@ static void rnr_is_retried_then_reported(void **state)
 
 static void rnr_ends_when_a_receive_is_posted(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_post(p->a, UP_OP_SEND, 0, 11);
 	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
@@ -317,12 +288,12 @@ static void rnr_ends_when_a_receive_is_posted(void **state)
 
 static void silent_peer_is_a_retry_error(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	uint64_t now = 1;
 	unsigned looks = 0;
 
 	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	while (fake_run_at(p->a, now) == UP_RUN_WAIT && !p->ha->cq->count) {
 		now = p->a->base.wait_next;
 		assert_true(++looks < 100000);
@@ -333,21 +304,21 @@ static void silent_peer_is_a_retry_error(void **state)
 /* A guest can change its QPs as often as it likes, until a narrow count comes round. */
 static void route_is_never_taken_for_a_later_one(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	fake_run(p->a);
 	fake_wc(p->ha);
 	fake_qp_destroy(p->b);
 	up_route_epoch += UINT32_MAX;
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
 	p->b = fake_qp_create(p->hb, UP_QP_RC, NULL);
 }
 
 static void reset_in_mid_message_breaks_it(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_budget budget = {.messages = 1, .bytes = 4096};
 	uint64_t now = 1;
 
@@ -367,7 +338,7 @@ static void reset_in_mid_message_breaks_it(void **state)
 
 static void error_flushes_both_queues(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->a, 0, 100);
 	fake_recv(p->a, 0, 100);
@@ -386,11 +357,11 @@ static void error_flushes_both_queues(void **state)
 /* A queue pair of which nobody hears any more does not go on as if all were well. */
 static void lost_completion_ends_the_sender(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->ha->cq->full = true;
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
-	post_remote(p, UP_OP_WRITE, 0, 64, 4096);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 4096);
 	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
 	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_ERR);
 	assert_int_equal(p->a->events[UP_EV_QP_FATAL], 1);
@@ -400,7 +371,7 @@ static void lost_completion_ends_the_sender(void **state)
 
 static void lost_completion_ends_the_receiver(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->hb->cq->full = true;
 	fake_recv(p->b, 0, 100);
@@ -413,7 +384,7 @@ static void lost_completion_ends_the_receiver(void **state)
 
 static void *run_thread(void *arg)
 {
-	fake_run(((struct pair *)arg)->a);
+	fake_run(((struct fake_pair *)arg)->a);
 	return NULL;
 }
 
@@ -421,7 +392,7 @@ static void *run_thread(void *arg)
 static void peer_that_fails_meanwhile_takes_nothing(void **state)
 {
 	const struct timespec moment = {.tv_nsec = 20000000};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	pthread_t thread;
 
 	up_multi_worker = true;
@@ -442,7 +413,7 @@ static void peer_that_fails_meanwhile_takes_nothing(void **state)
 
 static void malformed_request_is_reported(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_post(p->a, UP_OP_SEND, 0, 11);
 	p->a->sq_error = -22;
@@ -453,7 +424,7 @@ static void malformed_request_is_reported(void **state)
 
 static void send_with_invalidate_revokes(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_mr *mr = up_mr_create(&p->hb->base, UP_MR_PHYS, 0);
 
 	mr->pdn = FAKE_PD;
@@ -469,23 +440,23 @@ static void send_with_invalidate_revokes(void **state)
 
 static void first_message_in_rtr_establishes(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
 	fake_raise(p->b, p->a, UP_QPS_RTR);
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	fake_run(p->a);
 	assert_int_equal(p->b->events[UP_EV_COMM_EST], 1);
 }
 
 static void drained_queue_says_so(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->a->base.attr.drain_event = true;
 	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
-	post_remote(p, UP_OP_WRITE, 0, 64, 0);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0);
 	fake_run(p->a);
 	fake_run(p->a);
 	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 1);
@@ -497,7 +468,7 @@ static void drained_queue_says_so(void **state)
 
 static void impossible_transitions_are_refused(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_INIT), -22);
 	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_ERR), 0);
@@ -508,7 +479,7 @@ static void impossible_transitions_are_refused(void **state)
 
 static void stranger_is_not_answered(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct fake_qp *c = fake_qp_create(p->ha, UP_QP_RC, NULL);
 
 	/* Points at b, but b is connected to a. */
@@ -522,7 +493,7 @@ static void stranger_is_not_answered(void **state)
 
 static void uc_drops_what_finds_no_receive(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_post(p->a, UP_OP_SEND, 0, 11);
 	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
@@ -533,9 +504,9 @@ static void uc_drops_what_finds_no_receive(void **state)
 
 static void uc_drops_what_the_key_forbids(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 0)->rkey ^= 1;
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
 	assert_int_equal(p->hb->ram[0], 0);
@@ -545,13 +516,13 @@ static void uc_drops_what_the_key_forbids(void **state)
 /* What the queue pair does not take is not done, however good the key is. */
 static void uc_drops_what_the_queue_pair_refuses(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->b->base.attr.access = UP_ACCESS_REMOTE_READ;
 	fake_recv(p->b, 0, 100);
-	post_remote(p, UP_OP_WRITE, 64, 64, 64);
-	post_remote(p, UP_OP_WRITE_IMM, 64, 64, 64);
-	post_remote(p, UP_OP_WRITE_IMM, 0, 0, 0);
+	fake_post_remote(p, UP_OP_WRITE, 64, 64, 64);
+	fake_post_remote(p, UP_OP_WRITE_IMM, 64, 64, 64);
+	fake_post_remote(p, UP_OP_WRITE_IMM, 0, 0, 0);
 	fake_run(p->a);
 	assert_int_equal(p->ha->cq->count, 3);
 	for (unsigned i = 0; i < 3; i++)
@@ -565,16 +536,16 @@ static void uc_drops_what_the_queue_pair_refuses(void **state)
 /* The key covers all addresses, but there is no memory: only the copy finds out. */
 static void uc_completes_no_receive_when_the_copy_fails(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 100);
-	post_remote(p, UP_OP_WRITE_IMM, 0, 64, FAKE_RAM);
+	fake_post_remote(p, UP_OP_WRITE_IMM, 0, 64, FAKE_RAM);
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
 	assert_int_equal(p->hb->cq->count, 0);
 	assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_RTS);
 	/* The next message finds the receive. */
-	post_remote(p, UP_OP_WRITE_IMM, 0, 64, 4096)->imm = 0xabcd;
+	fake_post_remote(p, UP_OP_WRITE_IMM, 0, 64, 4096)->imm = 0xabcd;
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
 	assert_int_equal(fake_wc(p->hb).imm, 0xabcd);
@@ -583,15 +554,15 @@ static void uc_completes_no_receive_when_the_copy_fails(void **state)
 
 static void uc_cannot_read(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_READ, 0, 64, 0);
+	fake_post_remote(p, UP_OP_READ, 0, 64, 0);
 	fake_run(p->a);
 	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_QP_OP_ERR);
 }
 
-#define RC(f) cmocka_unit_test_setup_teardown(f, setup_rc, teardown)
-#define UC(f) cmocka_unit_test_setup_teardown(f, setup_uc, teardown)
+#define RC(f) cmocka_unit_test_setup_teardown(f, setup_rc, fake_pair_teardown)
+#define UC(f) cmocka_unit_test_setup_teardown(f, setup_uc, fake_pair_teardown)
 
 int main(void)
 {

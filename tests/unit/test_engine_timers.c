@@ -8,44 +8,16 @@
 
 #include <string.h>
 
-struct pair {
-	struct fake_hca *ha, *hb;
-	struct fake_qp *a, *b;
-};
-
 static int setup(void **state)
 {
-	static struct pair p;
+	struct fake_pair *p = fake_pair_create(UP_QP_RC);
 
-	fake_world_create(&p.ha, &p.hb);
-	p.a = fake_qp_create(p.ha, UP_QP_RC, NULL);
-	p.b = fake_qp_create(p.hb, UP_QP_RC, NULL);
-	fake_connect(p.a, p.b);
-	*state = &p;
+	*state = p;
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct pair *p = *state;
-
-	fake_qp_destroy(p->a);
-	fake_qp_destroy(p->b);
-	fake_world_destroy(p->ha, p->hb);
-	return 0;
-}
-
-static struct up_send_wr *post_remote(struct pair *p, enum up_opcode op, uint64_t off, uint32_t len)
-{
-	struct up_send_wr *wr = fake_post(p->a, op, off, len);
-
-	wr->raddr = FAKE_GPA + off;
-	wr->rkey = p->hb->all->key;
-	return wr;
 }
 
 /* Runs until the only request has completed; when that was. */
-static uint64_t time_of_completion(struct pair *p)
+static uint64_t time_of_completion(struct fake_pair *p)
 {
 	uint64_t now = 1;
 
@@ -65,7 +37,7 @@ static void receiver_timer_is_that_of_the_table(void **state)
 				      160,    240,   320,   480,    640,    960,    1280,   1920,
 				      2560,   3840,  5120,  7680,   10240,  15360,  20480,  30720,
 				      40960,  61440, 81920, 122880, 163840, 245760, 327680, 491520};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->a->base.attr.rnr_retry = 1;
 	for (unsigned code = 0; code < 32; code++) {
@@ -84,7 +56,7 @@ static void receiver_timer_is_that_of_the_table(void **state)
 
 static void not_ready_counts_retries(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	for (uint8_t retries = 0; retries < 7; retries++) {
 		p->a->base.attr.rnr_retry = retries;
@@ -104,13 +76,13 @@ static void not_ready_counts_retries(void **state)
  */
 static void silence_counts_retries(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
 	for (uint8_t retries = 0; retries <= 7; retries++) {
 		p->a->base.attr.retry_count = retries;
 		p->a->base.attr.ack_timeout = 10;
-		post_remote(p, UP_OP_WRITE, 0, 8);
+		fake_post_remote(p, UP_OP_WRITE, 0, 8, 0);
 		assert_int_equal(time_of_completion(p), (retries + 1) * (4096u << 10));
 		assert_int_equal(fake_wc(p->ha).status, UP_WC_RETRY_EXC_ERR);
 		assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RESET), 0);
@@ -121,7 +93,7 @@ static void silence_counts_retries(void **state)
 /* An answer in between begins a new count: each kind of wait has its own. */
 static void counts_begin_anew(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	uint64_t now = 1;
 
 	p->a->base.attr.rnr_retry = 1;
@@ -142,12 +114,12 @@ static void counts_begin_anew(void **state)
 static void drained_queue_finishes_what_it_began(void **state)
 {
 	struct up_budget budget = {.messages = 1, .bytes = 4096};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->a->base.attr.drain_event = true;
 	memset(p->ha->ram, 0x3c, 1 << 20);
-	post_remote(p, UP_OP_WRITE, 0, 1 << 20);
-	post_remote(p, UP_OP_WRITE, 2 << 20, 8);
+	fake_post_remote(p, UP_OP_WRITE, 0, 1 << 20, 0);
+	fake_post_remote(p, UP_OP_WRITE, 2 << 20, 8, 2 << 20);
 	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
 	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
 	budget = (struct up_budget){.messages = 1, .bytes = 4096};
@@ -171,7 +143,7 @@ static void drained_queue_finishes_what_it_began(void **state)
 /* One that waits for a receive is finished too, or fails, but does not hang in the queue. */
 static void draining_queue_waits_for_a_receiver(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->a->base.attr.drain_event = true;
 	p->a->base.attr.rnr_retry = 7;
@@ -192,14 +164,14 @@ static void responder_without_resources_refuses(void **state)
 {
 	static const enum up_opcode ops[] = {UP_OP_READ, UP_OP_FETCH_ADD, UP_OP_CMP_SWAP,
 					     UP_OP_MASKED_CMP_SWAP};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	p->b->base.attr.max_dest_rd_atomic = 0;
-	post_remote(p, UP_OP_WRITE, 0, 8);
+	fake_post_remote(p, UP_OP_WRITE, 0, 8, 0);
 	fake_run(p->a);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(ops); i++) {
-		post_remote(p, ops[i], 0, 8);
+		fake_post_remote(p, ops[i], 0, 8, 0);
 		fake_run(p->a);
 		assert_int_equal(fake_wc(p->ha).status, UP_WC_REM_INV_REQ_ERR);
 		assert_int_equal(up_qp_state_get(&p->b->base), UP_QPS_ERR);
@@ -214,9 +186,9 @@ static void responder_without_resources_refuses(void **state)
 static void key_is_revoked_in_mid_message(void **state)
 {
 	struct up_budget budget = {.messages = 1, .bytes = 4096};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
-	post_remote(p, UP_OP_WRITE, 0, 1 << 20);
+	fake_post_remote(p, UP_OP_WRITE, 0, 1 << 20, 0);
 	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
 	p->hb->all->valid = false;
 	fake_run(p->a);
@@ -225,7 +197,7 @@ static void key_is_revoked_in_mid_message(void **state)
 	assert_int_equal(p->b->events[UP_EV_QP_ACCESS], 1);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fake_pair_teardown)
 
 int main(void)
 {

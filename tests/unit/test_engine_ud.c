@@ -7,35 +7,16 @@
 
 #define QKEY 0x1234u
 
-struct pair {
-	struct fake_hca *ha, *hb;
-	struct fake_qp *a, *b;
-};
-
 static int setup(void **state)
 {
-	static struct pair p;
+	struct fake_pair *p = fake_pair_create(UP_QP_UD);
 
-	fake_world_create(&p.ha, &p.hb);
-	p.a = fake_qp_create(p.ha, UP_QP_UD, NULL);
-	p.b = fake_qp_create(p.hb, UP_QP_UD, NULL);
-	fake_connect(p.a, p.b);
-	memset(p.ha->ram, 0x61, 8192);
-	*state = &p;
+	memset(p->ha->ram, 0x61, 8192);
+	*state = p;
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct pair *p = *state;
-
-	fake_qp_destroy(p->a);
-	fake_qp_destroy(p->b);
-	fake_world_destroy(p->ha, p->hb);
-	return 0;
-}
-
-static struct up_send_wr *post(struct pair *p, uint32_t len)
+static struct up_send_wr *post(struct fake_pair *p, uint32_t len)
 {
 	struct up_send_wr *wr = fake_post(p->a, UP_OP_SEND, 0, len);
 
@@ -45,7 +26,7 @@ static struct up_send_wr *post(struct pair *p, uint32_t len)
 	return wr;
 }
 
-static void expect_dropped(struct pair *p)
+static void expect_dropped(struct fake_pair *p)
 {
 	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
 	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
@@ -55,7 +36,7 @@ static void expect_dropped(struct pair *p)
 
 static void data_follows_the_header_space(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_wc wc;
 
 	fake_recv(p->b, 0, 1000);
@@ -76,7 +57,7 @@ static void data_follows_the_header_space(void **state)
 /* The key covers all addresses, but there is no memory: nothing is delivered of such a message. */
 static void nothing_arrives_when_the_source_is_no_memory(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_send_wr *wr;
 
 	fake_recv(p->b, 0, 1000);
@@ -117,7 +98,7 @@ static struct up_mr *crumbs(struct fake_hca *h, unsigned n)
 static void scattered_datagrams_are_bounded(void **state)
 {
 	struct up_budget budget = {.messages = 16, .bytes = 64 * 1024};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_mr *mr = crumbs(p->ha, 2000);
 	struct up_send_wr *wr;
 
@@ -144,7 +125,7 @@ static void scattered_datagrams_are_bounded(void **state)
 /* The receiver's own list: its completion says so. */
 static void scattered_receives_are_bounded(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_mr *mr = crumbs(p->hb, 2000);
 
 	fake_recv(p->b, 0, 2000);
@@ -159,7 +140,7 @@ static void scattered_receives_are_bounded(void **state)
 
 static void global_header_is_written(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct up_send_wr *wr;
 
 	fake_recv(p->b, 0, 1000);
@@ -180,7 +161,7 @@ static void global_header_is_written(void **state)
 
 static void wrong_qkey_is_dropped(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 1000);
 	post(p, 8)->dest_qkey = QKEY + 1;
@@ -189,7 +170,7 @@ static void wrong_qkey_is_dropped(void **state)
 
 static void controlled_qkey_sends_the_own_one(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 1000);
 	post(p, 8)->dest_qkey = 0x80000001u;
@@ -199,7 +180,7 @@ static void controlled_qkey_sends_the_own_one(void **state)
 
 static void unknown_address_is_dropped(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 1000);
 	post(p, 8)->av.dlid = 77;
@@ -210,7 +191,7 @@ static void unknown_address_is_dropped(void **state)
 
 static void no_receive_is_dropped(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	post(p, 8);
 	expect_dropped(p);
@@ -219,7 +200,7 @@ static void no_receive_is_dropped(void **state)
 
 static void longer_than_the_mtu_stops_the_sender(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	post(p, UP_MTU_BYTES + 1);
 	post(p, 8);
@@ -233,7 +214,7 @@ static void longer_than_the_mtu_stops_the_sender(void **state)
 
 static void short_receive_fails_the_receiver(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, 47);
 	post(p, 8);
@@ -245,7 +226,7 @@ static void short_receive_fails_the_receiver(void **state)
 
 static void group_reaches_every_member(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 	struct fake_qp *c = fake_qp_create(p->hb, UP_QP_UD, NULL);
 
 	fake_raise(c, p->a, UP_QPS_RTR);
@@ -262,7 +243,7 @@ static void group_reaches_every_member(void **state)
 
 static void writes_are_not_for_datagrams(void **state)
 {
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_post(p->a, UP_OP_WRITE, 0, 8);
 	fake_run(p->a);
@@ -273,7 +254,7 @@ static void writes_are_not_for_datagrams(void **state)
 static void other_lengths_do_not_reach_the_managers(void **state)
 {
 	static const uint32_t lengths[] = {0, 8, 255, 257, UP_MTU_BYTES};
-	struct pair *p = *state;
+	struct fake_pair *p = *state;
 
 	fake_recv(p->b, 0, UP_GRH_BYTES + 256);
 	p->b->base.is_special = true;
@@ -292,7 +273,7 @@ static void other_lengths_do_not_reach_the_managers(void **state)
 	p->b->base.is_special = false;
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fake_pair_teardown)
 
 int main(void)
 {
