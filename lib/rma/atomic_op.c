@@ -60,12 +60,9 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 			  const void *payload)
 {
 	struct up_rma_part *part = UP_CONTAINER_OF(op, struct up_rma_part, op);
-	struct up_rma_op *w = part->whole;
 
 	fetched(part, &status, p, payload);
-	up_rma_look(part, p);
-	up_rma_part_free(w->peer, part);
-	up_rma_op_advance(w, status);
+	up_rma_part_answered(part, status, p);
 }
 
 /* `count` elements from number `from` on. `last`: see up_rma_last(). */

@@ -210,3 +210,12 @@ void up_rma_op_advance(struct up_rma_op *w, int status)
 		end_if_over(w);
 	up_rma_drive(queue);
 }
+
+void up_rma_part_answered(struct up_rma_part *part, int status, const struct up_packet *p)
+{
+	struct up_rma_op *w = part->whole;
+
+	up_rma_look(part, p);
+	up_rma_part_free(w->peer, part);
+	up_rma_op_advance(w, status);
+}

@@ -41,9 +41,7 @@ static void segment_answered(struct up_op *op, int status, const struct up_packe
 	status = check(part, status, p);
 	if (!status)
 		up_iov_write(w->local, w->nlocal, part->offset, payload, part->len);
-	up_rma_look(part, p);
-	up_rma_part_free(w->peer, part);
-	up_rma_op_advance(w, status);
+	up_rma_part_answered(part, status, p);
 }
 
 /* Where the target's lane cannot write here, the same stretch is read in segments. */
@@ -60,9 +58,7 @@ static void large_answered(struct up_op *op, int status, const struct up_packet 
 		up_rma_op_advance(w, 0);
 		return;
 	}
-	up_rma_look(part, p);
-	up_rma_part_free(w->peer, part);
-	up_rma_op_advance(w, status);
+	up_rma_part_answered(part, status, p);
 }
 
 /* A stretch of one remote piece. */

@@ -203,6 +203,8 @@ up_rma_part_create(struct up_peer_state *peer, struct up_rma_op *whole, uint64_t
  * behind it: is it the last to that key? */
 uint16_t up_rma_last(const struct up_rma_op *w, size_t from, uint64_t key);
 void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part);
+/* An answer was all that a part waited for: frees it, and the operation goes on. */
+void up_rma_part_answered(struct up_rma_part *part, int status, const struct up_packet *p);
 /* Frees a part that is by itself, and tells of its end. */
 void up_rma_part_end(struct up_rma_part *part, int status);
 

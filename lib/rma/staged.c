@@ -164,9 +164,7 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 	s->looked_at = 0;
 	if (!status && w->sent == w->bytes && w->out == 1)
 		measure(s, w);
-	up_rma_look(part, p);
-	up_rma_part_free(w->peer, part);
-	up_rma_op_advance(w, status);
+	up_rma_part_answered(part, status, p);
 }
 
 /* ---- the direct way ---- */

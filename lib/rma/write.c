@@ -45,9 +45,7 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 
 	if (part->source.cookie)
 		w->peer->rma->large--;
-	up_rma_look(part, p);
-	up_rma_part_free(w->peer, part);
-	up_rma_op_advance(w, status);
+	up_rma_part_answered(part, status, p);
 }
 
 static void single_answered(struct up_op *op, int status, const struct up_packet *p,
