@@ -10,17 +10,6 @@
 
 enum { MIB = 1024 * 1024 };
 
-static struct gs_send_wr request(struct pair *p, uint8_t op, struct gs_sge *sge)
-{
-	return (struct gs_send_wr){.wr_id = 1,
-				   .op = op,
-				   .flags = GS_SIGNALED,
-				   .raddr = (uintptr_t)p->b.buf,
-				   .rkey = p->b.mr->key,
-				   .nsge = 1,
-				   .sge = sge};
-}
-
 /* Posts; fails unless the requester gets `status` and its QP is in error. */
 static void expect_request(struct pair *p, const struct gs_send_wr *wr, uint8_t status)
 {
@@ -37,7 +26,7 @@ static void expect_request(struct pair *p, const struct gs_send_wr *wr, uint8_t 
 
 static void expect_local(struct pair *p, uint8_t op, struct gs_sge sge)
 {
-	struct gs_send_wr wr = request(p, op, &sge);
+	struct gs_send_wr wr = tl_request(p, op, &sge);
 
 	expect_request(p, &wr, CX_SYND_LOCAL_PROT);
 	/* The other end learns nothing of it. */
@@ -82,7 +71,7 @@ static void test_local_key_later(void **state)
 {
 	struct pair *p = *state;
 	struct gs_sge sge[2] = {gs_sge(p->a.mr, p->a.buf, MIB), gs_sge(p->a.mr, p->a.buf, 64)};
-	struct gs_send_wr wr = request(p, CX_OP_SEND, sge);
+	struct gs_send_wr wr = tl_request(p, CX_OP_SEND, sge);
 
 	sge[1].key ^= 1;
 	wr.nsge = 2;
@@ -168,7 +157,7 @@ static void test_remote_key(void **state)
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rdma_ops); i++) {
-		struct gs_send_wr wr = request(p, rdma_ops[i], &sge);
+		struct gs_send_wr wr = tl_request(p, rdma_ops[i], &sge);
 
 		wr.rkey = p->b.mr->key ^ 3;
 		remote_denied(p, wr);
@@ -193,7 +182,7 @@ static void test_remote_bounds(void **state)
 	struct pair *p = *state;
 	struct gs_mr *small = gs_mr_register(p->b.pd, p->b.buf, 4096, GS_ALL);
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
-	struct gs_send_wr wr = request(p, CX_OP_RDMA_WRITE, &sge);
+	struct gs_send_wr wr = tl_request(p, CX_OP_RDMA_WRITE, &sge);
 
 	wr.rkey = small->key;
 	wr.raddr = (uintptr_t)p->b.buf + 4092; /* half of it */
@@ -226,7 +215,7 @@ static void test_remote_rights(void **state)
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct gs_send_wr wr = request(p, cases[i].op, &sge);
+		struct gs_send_wr wr = tl_request(p, cases[i].op, &sge);
 		struct gs_link l = tl_quick_link();
 
 		wr.rkey = gs_mr_register(p->b.pd, p->b.buf, 4096, GS_ALL & ~cases[i].lacks)->key;
@@ -246,7 +235,7 @@ static void test_atomic_alignment(void **state)
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
 
 	for (unsigned off = 1; off < 8; off++) {
-		struct gs_send_wr wr = request(p, CX_OP_ATOMIC_FA, &sge);
+		struct gs_send_wr wr = tl_request(p, CX_OP_ATOMIC_FA, &sge);
 
 		wr.raddr += off;
 		expect_remote(p, &wr, CX_SYND_REMOTE_INVAL_REQ, CX_EVENT_WQ_INVAL_REQ_ERROR);
@@ -280,7 +269,7 @@ static void test_message_too_long(void **state)
 	struct pair *p = *state;
 	struct gs_sge sge[2] = {{.addr = 0, .len = 0x20000001, .key = p->a.pd->dma_key},
 				{.addr = 0, .len = 0x20000000, .key = p->a.pd->dma_key}};
-	struct gs_send_wr wr = request(p, CX_OP_RDMA_WRITE, sge);
+	struct gs_send_wr wr = tl_request(p, CX_OP_RDMA_WRITE, sge);
 
 	wr.nsge = 2;
 	expect_request(p, &wr, CX_SYND_LOCAL_LENGTH);

@@ -7,17 +7,6 @@
 
 #include <string.h>
 
-static struct gs_send_wr request(struct pair *p, uint8_t op, struct gs_sge *sge)
-{
-	return (struct gs_send_wr){.wr_id = 1,
-				   .op = op,
-				   .flags = GS_SIGNALED,
-				   .raddr = (uintptr_t)p->b.buf,
-				   .rkey = p->b.mr->key,
-				   .nsge = 1,
-				   .sge = sge};
-}
-
 /* ---- flushing ---- */
 
 static void test_flush(void **state)
@@ -46,7 +35,7 @@ static void test_flush_after_error(void **state)
 {
 	struct pair *p = *state;
 	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, 8);
-	struct gs_send_wr wr = request(p, CX_OP_RDMA_WRITE, &sge);
+	struct gs_send_wr wr = tl_request(p, CX_OP_RDMA_WRITE, &sge);
 	uint32_t good = wr.rkey;
 
 	for (unsigned i = 0; i < 40; i++) {
@@ -156,13 +145,13 @@ static void test_wrong_service(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(not_uc); i++) {
 		tl_connect(p, GS_UC, &l);
-		wr = request(p, not_uc[i], &sge);
+		wr = tl_request(p, not_uc[i], &sge);
 		gs_post_send(p->a.qp, &wr);
 		gs_cq_expect(p->a.scq, CX_SYND_LOCAL_QP_OP);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(not_ud); i++) {
 		tl_connect(p, GS_UD, &l);
-		wr = request(p, not_ud[i], &sge);
+		wr = tl_request(p, not_ud[i], &sge);
 		wr.path = &path;
 		gs_post_send(p->a.qp, &wr);
 		gs_cq_expect(p->a.scq, CX_SYND_LOCAL_QP_OP);

@@ -168,6 +168,17 @@ void tl_reconnect(struct pair *p)
 	tl_ping(p);
 }
 
+struct gs_send_wr tl_request(struct pair *p, uint8_t op, struct gs_sge *sge)
+{
+	return (struct gs_send_wr){.wr_id = 1,
+				   .op = op,
+				   .flags = GS_SIGNALED,
+				   .raddr = (uintptr_t)p->b.buf,
+				   .rkey = p->b.mr->key,
+				   .nsge = 1,
+				   .sge = sge};
+}
+
 void tl_recv(struct side *s, size_t off, size_t len)
 {
 	struct gs_sge sge = gs_sge(s->mr, s->buf + off, len);

@@ -66,6 +66,10 @@ int tl_quick_open(void **state);
 /* New QPs of that kind; forgets events, and fails unless messages pass. */
 void tl_reconnect(struct pair *p);
 
+/* One of a's, signalled, with `sge` alone, to the start of b's buffer; for changing, and posting.
+ */
+struct gs_send_wr tl_request(struct pair *p, uint8_t op, struct gs_sge *sge);
+
 /* Posts. Offsets are into the sides' buffers; wr_id is the local offset. */
 void tl_recv(struct side *s, size_t off, size_t len);
 void tl_send(struct side *s, size_t off, size_t len);
