@@ -16,6 +16,14 @@ void rig_done(void *ctx, int status, size_t bytes)
 	d->bytes = bytes;
 }
 
+void rig_note(struct up_am *am, void *arg)
+{
+	struct rig_seen *s = arg;
+
+	s->calls++;
+	s->from = am->from;
+}
+
 const char *rig_lane(void)
 {
 	const char *name = getenv("RIG_LANE");

@@ -20,6 +20,15 @@ struct rig_done {
 /* An up_done; its ctx is a struct rig_done. */
 void rig_done(void *ctx, int status, size_t bytes);
 
+/* What came from whom, last. */
+struct rig_seen {
+	unsigned calls;
+	up_peer from;
+};
+
+/* A handler of active messages; its argument is a struct rig_seen. */
+void rig_note(struct up_am *am, void *arg);
+
 /* The name of the lane that rig_open() uses: "fake", or what RIG_LANE in the environment says. */
 const char *rig_lane(void);
 /* The one between processes: "shm", or what RIG_LANE says. */

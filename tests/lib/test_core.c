@@ -6,19 +6,6 @@
 
 #include <stdlib.h>
 
-struct seen {
-	unsigned calls;
-	up_peer from;
-};
-
-static void note(struct up_am *am, void *arg)
-{
-	struct seen *s = arg;
-
-	s->calls++;
-	s->from = am->from;
-}
-
 /* ---- open operations ---- */
 
 static void ask(struct rig *rig, struct rig_done *done)
@@ -273,13 +260,13 @@ static void ends_each_once(void (*end)(struct rig *rig), int status, int then)
 	struct rig_done open[20] = {0}, at_c = {0};
 	struct up_ep *c = rig_open(NULL);
 	struct parked parked[5];
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 	struct rig rig;
 	up_peer to_c;
 
 	rig_setup(&rig, NULL);
 	to_c = rig_peer(rig.a, c);
-	up_am_set_handler(c, 1, note, &seen);
+	up_am_set_handler(c, 1, rig_note, &seen);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(open); i++)
 		ask(&rig, &open[i]);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(parked); i++) {

@@ -108,26 +108,13 @@ static void refuses_unknown_handles(void **state)
 	up_ep_close(ep);
 }
 
-struct seen {
-	unsigned calls;
-	up_peer from;
-};
-
-static void note(struct up_am *am, void *arg)
-{
-	struct seen *s = arg;
-
-	s->calls++;
-	s->from = am->from;
-}
-
 /* Who makes contact has a handle before anybody added it, and the same one after. */
 static void knows_who_came_first(void **state)
 {
 	struct up_ep *b = rig_open(NULL), *others[100];
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 
-	up_am_set_handler(b, 1, note, &seen);
+	up_am_set_handler(b, 1, rig_note, &seen);
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(others); i++) {
 		uint8_t addr[UP_ADDR_MAX], want[UP_ADDR_MAX];
 		size_t len;
@@ -154,9 +141,9 @@ static void bounds_who_comes(void **state)
 {
 	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .max_peers = 2};
 	struct up_ep *b = rig_open(&attr), *others[3];
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 
-	up_am_set_handler(b, 1, note, &seen);
+	up_am_set_handler(b, 1, rig_note, &seen);
 	for (unsigned i = 0; i < 3; i++) {
 		others[i] = rig_open(NULL);
 		assert_int_equal(up_am_request(others[i], rig_peer(others[i], b), 1, NULL, 0, NULL,
@@ -182,13 +169,13 @@ static void bounds_who_comes(void **state)
 /* A peer that left and comes again is another one to who saw it go. */
 static void comes_again(void **state)
 {
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 	struct rig rig;
 	up_peer before;
 
 	rig_setup(&rig, NULL);
 	before = rig.to_a;
-	up_am_set_handler(rig.b, 1, note, &seen);
+	up_am_set_handler(rig.b, 1, rig_note, &seen);
 	for (unsigned i = 1; i < 50; i++) {
 		up_peer_remove(rig.a, rig.to_b);
 		rig_run(&rig);
@@ -211,12 +198,12 @@ static void forgets_who_nobody_knew(void **state)
 {
 	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .max_peers = 10};
 	struct up_ep *b = rig_open(&attr);
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 	uint8_t addr[UP_ADDR_MAX];
 	up_peer first = 0;
 	size_t len;
 
-	up_am_set_handler(b, 1, note, &seen);
+	up_am_set_handler(b, 1, rig_note, &seen);
 	for (unsigned i = 0; i < 40; i++) {
 		struct up_ep *a = rig_open(NULL);
 
@@ -243,10 +230,10 @@ static void talks_to_itself(void **state)
 {
 	struct up_ep *ep = rig_open(NULL);
 	struct rig_done done = {0};
-	struct seen seen = {0};
+	struct rig_seen seen = {0};
 	up_peer self = rig_peer(ep, ep);
 
-	up_am_set_handler(ep, 1, note, &seen);
+	up_am_set_handler(ep, 1, rig_note, &seen);
 	assert_int_equal(up_am_request(ep, self, 1, NULL, 0, NULL, 0, 0, 0, rig_done, &done), 0);
 	while (up_progress(ep))
 		;
