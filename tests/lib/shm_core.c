@@ -2,7 +2,6 @@
 /* The core of the shm lane's tests (shm_core.h). */
 #include "shm_core.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <string.h>
 #include <time.h>
@@ -153,16 +152,4 @@ uint64_t end_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-unsigned count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }

@@ -47,6 +47,5 @@ uint32_t end_check(const void *packet, size_t bytes);
 void end_sleep(struct end *e);
 /* Milliseconds on a clock. */
 uint64_t end_now(void);
-unsigned count_fds(void);
 
 #endif

@@ -2,6 +2,7 @@
 /* The shm lane between endpoints of one process: order, room, ends, addresses, bad rings, memory.
  */
 #include "shm_core.h"
+#include "../unit/count_fds.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
  * child of a test opens an endpoint of its own after the fork; addresses go through pipes.
  */
 #include "shm_core.h"
+#include "../unit/count_fds.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  * removed goes when neither end uses it any more, and no sooner. A connection has descriptors.
  */
 #include "fi_rig.h"
+#include "../unit/count_fds.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -49,24 +49,11 @@ static void test_addresses(void **state)
 	fi_rig_teardown(&rig);
 }
 
-/* Open descriptors of this process. */
-static int descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
-static void wait_descriptors(struct fi_rig *rig, int wanted)
+static void wait_descriptors(struct fi_rig *rig, unsigned wanted)
 {
 	time_t end = time(NULL) + 60;
 
-	while (descriptors() != wanted) {
+	while (count_fds() != wanted) {
 		assert_true(time(NULL) < end);
 		fi_rig_poke(rig);
 	}
@@ -98,13 +85,13 @@ static void exchange(struct fi_rig *rig)
 
 static void test_removed(void **state)
 {
-	int idle, used;
+	unsigned idle, used;
 	struct fi_rig rig;
 
 	fi_rig_setup(&rig, NULL);
-	idle = descriptors();
+	idle = count_fds();
 	exchange(&rig);
-	used = descriptors();
+	used = count_fds();
 	assert_true(used > idle);
 	for (int i = 0; i < 20; i++) {
 		remove_peer(&rig.a);
@@ -127,18 +114,18 @@ static void test_removed_twice(void **state)
 {
 	struct fi_rig rig;
 	fi_addr_t first;
-	int idle, used;
+	unsigned idle, used;
 
 	fi_rig_setup(&rig, NULL);
-	idle = descriptors();
+	idle = count_fds();
 	exchange(&rig);
-	used = descriptors();
+	used = count_fds();
 	first = rig.a.peer;
 	insert_peer(&rig.a, &rig.b);
 	assert_int_equal(fi_av_remove(rig.a.av, &first, 1, 0), 0);
 	for (int i = 0; i < 1000; i++)
 		fi_rig_poke(&rig);
-	assert_int_equal(descriptors(), used);
+	assert_int_equal(count_fds(), used);
 	remove_peer(&rig.a);
 	wait_descriptors(&rig, idle);
 	fi_rig_teardown(&rig);
@@ -151,10 +138,10 @@ static void test_in_flight(void **state)
 	static uint8_t from[1 << 20], to[1 << 20];
 	struct fi_cq_tagged_entry e;
 	struct fi_rig rig;
-	int idle;
+	unsigned idle;
 
 	fi_rig_setup(&rig, NULL);
-	idle = descriptors();
+	idle = count_fds();
 	for (int side = 0; side < 2; side++) {
 		struct fi_side *s = side ? &rig.b : &rig.a, *r = side ? &rig.a : &rig.b;
 
@@ -184,10 +171,10 @@ static void test_other_side(void **state)
 	char got[8], mine[8];
 	struct fi_rig rig;
 	fi_addr_t src;
-	int idle;
+	unsigned idle;
 
 	fi_rig_setup(&rig, NULL);
-	idle = descriptors();
+	idle = count_fds();
 	exchange(&rig);
 	remove_peer(&rig.a);
 	wait_descriptors(&rig, idle);
@@ -243,12 +230,12 @@ static void test_source_removed(void **state)
 static void test_both_remove(void **state)
 {
 	struct fi_rig rig;
-	int idle, used;
+	unsigned idle, used;
 
 	fi_rig_setup(&rig, NULL);
-	idle = descriptors();
+	idle = count_fds();
 	exchange(&rig);
-	used = descriptors();
+	used = count_fds();
 	for (int i = 0; i < 20; i++) {
 		remove_peer(&rig.a);
 		remove_peer(&rig.b);

@@ -7,16 +7,12 @@
 #ifndef TEST_VFIO_CLIENT_H
 #define TEST_VFIO_CLIENT_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "count_fds.h"
+#include "unit.h"
 
 #include "base/log.h"
 #include "vfio/vfio_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -216,18 +212,6 @@ struct answer {
 	size_t body_size;
 	int fd; /* -1: none */
 };
-
-static inline unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static inline unsigned count_memfd_maps(void)
 {
