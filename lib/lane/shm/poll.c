@@ -114,7 +114,7 @@ static unsigned receive(struct shm_link *l)
 			}
 			break;
 		}
-		lines = (uint32_t)(bytes + SHM_WORD_BYTES + SHM_LINE - 1) / SHM_LINE;
+		lines = shm_lines(bytes);
 		if (SHM_UNLIKELY(lines > SHM_RING_LINES - rx->at)) {
 			broken(l, "a packet across its end");
 			return n;
@@ -240,7 +240,7 @@ static bool has_end(struct shm_link *l)
 		if (bytes == SHM_MARK_END)
 			return true;
 		if (bytes <= SHM_MAX_PACKET)
-			lines = (uint32_t)(bytes + SHM_WORD_BYTES + SHM_LINE - 1) / SHM_LINE;
+			lines = shm_lines(bytes);
 		else if (bytes != SHM_MARK_WRAP)
 			return false;
 		if (lines > SHM_RING_LINES - rx.at)

@@ -90,7 +90,7 @@ void *up_shm_reserve(struct up_link *base, size_t bytes, enum up_lane_class clas
 	struct shm_link *l = (struct shm_link *)base;
 	struct shm_tx *tx = &l->tx;
 	uint32_t keep = class == UP_LANE_REQUEST ? SHM_KEEP_REQUEST : SHM_KEEP_ANSWER;
-	uint32_t lines = (uint32_t)(bytes + SHM_WORD_BYTES + SHM_LINE - 1) / SHM_LINE;
+	uint32_t lines = shm_lines(bytes);
 	uint32_t left = SHM_RING_LINES - tx->at;
 	uint32_t skip = lines > left ? left : 0;
 
@@ -146,7 +146,7 @@ void up_shm_commit(struct up_link *base, void *packet, size_t bytes)
 
 	if (SHM_UNLIKELY(!l->tx.lines || packet == shm_lane_of(l)->scratch + SHM_WORD_BYTES))
 		return;
-	publish(l, (uint32_t)(bytes + SHM_WORD_BYTES + SHM_LINE - 1) / SHM_LINE, bytes);
+	publish(l, shm_lines(bytes), bytes);
 }
 
 void up_shm_tx_end(struct shm_link *l)

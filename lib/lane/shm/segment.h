@@ -35,6 +35,7 @@
 #define SHM_MAGIC 0x6d68732d70753a31u
 #define SHM_VERSION 4u
 #define SHM_LINE 64u
+#define SHM_PAGE 4096u
 #define SHM_SLOT_BYTES (48u * 1024)
 #define SHM_CONTROL_BYTES 1024u
 #define SHM_RING_LINES ((SHM_SLOT_BYTES - SHM_CONTROL_BYTES) / SHM_LINE)
@@ -88,6 +89,12 @@ static_assert(sizeof(struct shm_addr) == 32, "no padding");
  */
 #define SHM_ADDR_BYTES (offsetof(struct shm_addr, slots) + 1)
 
+/* Lines that a packet takes. */
+static inline uint32_t shm_lines(size_t bytes)
+{
+	return (uint32_t)(bytes + SHM_WORD_BYTES + SHM_LINE - 1) / SHM_LINE;
+}
+
 /* Who claimed a slot, written before the claim is open. */
 struct shm_contact {
 	struct shm_addr from;
@@ -97,6 +104,7 @@ struct shm_contact {
 	uint32_t reserved;
 	uint8_t addr[UP_ADDR_MAX]; /* the claimant's endpoint: what the core gets */
 };
+static_assert(sizeof(struct shm_contact) == 56 + UP_ADDR_MAX, "no padding");
 
 enum shm_watch {
 	SHM_COLD,    /* the consumer looks here only after its ready bit was set */
@@ -113,7 +121,8 @@ struct shm_slot {
 	alignas(SHM_LINE) struct shm_contact contact;
 	alignas(SHM_CONTROL_BYTES) uint8_t lines[SHM_RING_LINES][SHM_LINE];
 };
-static_assert(sizeof(struct shm_slot) == SHM_SLOT_BYTES, "a slot is whole pages");
+static_assert(sizeof(struct shm_slot) == SHM_SLOT_BYTES && SHM_SLOT_BYTES % SHM_PAGE == 0,
+	      "a slot is whole pages");
 static_assert(offsetof(struct shm_slot, lines) == SHM_CONTROL_BYTES, "control words");
 
 struct shm_header {
@@ -129,8 +138,13 @@ struct shm_header {
 	alignas(SHM_LINE) uint64_t summary; /* a bit for each word of `ready` */
 	alignas(SHM_LINE) uint64_t ready[]; /* then the claims, and the shares */
 };
+static_assert(offsetof(struct shm_header, epoch) == SHM_LINE &&
+		      offsetof(struct shm_header, summary) == 2 * SHM_LINE &&
+		      offsetof(struct shm_header, ready) == 3 * SHM_LINE &&
+		      sizeof(struct shm_header) == 3 * SHM_LINE,
+	      "a line each, and no padding");
 
-#define SHM_SLOTS_MAX 4096u /* as many as two levels of 64 bits name */
+#define SHM_SLOTS_MAX (64u * 64) /* as many as two levels of 64 bits name */
 
 /* A claim: 0 free; a process id while it is being made; with this bit, done. The owner frees it. */
 #define SHM_CLAIM_OPEN (1ull << 63)
@@ -149,13 +163,18 @@ static inline uint64_t *shm_shares(struct shm_header *h, uint32_t slots)
 	return shm_claims(h, slots) + slots;
 }
 
+static inline size_t shm_page_up(size_t bytes)
+{
+	return (bytes + SHM_PAGE - 1) & ~((size_t)SHM_PAGE - 1);
+}
+
 /* `slots` is a multiple of 64. */
 static inline size_t shm_header_bytes(uint32_t slots)
 {
 	size_t n = sizeof(struct shm_header) + slots / 8 + slots * sizeof(uint64_t) +
 		   SHM_SHARES * sizeof(uint64_t);
 
-	return (n + 4095) & ~(size_t)4095;
+	return shm_page_up(n);
 }
 
 static inline size_t shm_segment_bytes(uint32_t slots)

@@ -76,14 +76,14 @@ void *up_shm_mem_alloc(struct up_lane *base, size_t bytes)
 	struct shm_mem *m;
 	int err;
 
-	if (!bytes || bytes > (size_t)PTRDIFF_MAX - 4095) {
+	if (!bytes || bytes > (size_t)PTRDIFF_MAX - SHM_PAGE) {
 		errno = bytes ? ENOMEM : EINVAL;
 		return NULL;
 	}
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return NULL;
-	m->bytes = (bytes + 4095) & ~(size_t)4095;
+	m->bytes = shm_page_up(bytes);
 	err = fill_mem(m);
 	if (err) {
 		if (m->fd >= 0)

@@ -61,14 +61,13 @@ static int fill(struct shm_lane *lane, uint32_t slots)
 
 static int shm_open(struct up_ep *ep, struct up_lane **out)
 {
-	struct shm_lane *lane = aligned_alloc(SHM_LINE, sizeof(*lane));
+	struct shm_lane *lane;
 	int err;
 
 	/* Slots are pages of their own. */
-	if (sysconf(_SC_PAGESIZE) != 4096) {
-		free(lane);
+	if (sysconf(_SC_PAGESIZE) != SHM_PAGE)
 		return -EOPNOTSUPP;
-	}
+	lane = aligned_alloc(SHM_LINE, sizeof(*lane));
 	if (!lane)
 		return -ENOMEM;
 	memset(lane, 0, sizeof(*lane));
