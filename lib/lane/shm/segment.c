@@ -75,19 +75,41 @@ static int make_addr(struct shm_addr *a)
 	return make_host(&a->host, st.st_ino);
 }
 
-/* Sealed, so that nobody who has it can shorten it under the others. */
+int up_shm_memfd(size_t bytes)
+{
+	int err, fd = memfd_create(SHM_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (!fchmod(fd, 0600) && !ftruncate(fd, (off_t)bytes) &&
+	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+bool up_shm_memfd_is(int fd, uint64_t bytes, uint64_t *inode)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
+	    (uint64_t)st.st_size != bytes)
+		return false;
+	*inode = st.st_ino;
+	return true;
+}
+
 static int make_segment(struct shm_lane *lane, uint32_t slots)
 {
 	size_t bytes = shm_segment_bytes(slots);
 	struct shm_header *h;
-	int fd = memfd_create(SHM_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = up_shm_memfd(bytes);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	lane->segment = fd;
-	if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
 	h = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (h == MAP_FAILED)
 		return -ENOMEM;
@@ -180,11 +202,9 @@ static int map_header(struct shm_peer *p, int fd)
 	const struct shm_addr *a = &p->addr;
 	size_t bytes = shm_header_bytes(a->slots);
 	struct shm_header *h;
-	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
+	uint64_t inode;
 
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
-	    (size_t)st.st_size != shm_segment_bytes(a->slots))
+	if (!up_shm_memfd_is(fd, shm_segment_bytes(a->slots), &inode))
 		return -ESRCH;
 	h = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (h == MAP_FAILED)

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -56,12 +55,10 @@ static int fill_mem(struct shm_mem *m)
 {
 	struct stat st;
 
-	m->fd = memfd_create(SHM_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	m->fd = up_shm_memfd(m->bytes);
 	if (m->fd < 0)
-		return -errno;
-	if (fchmod(m->fd, 0600) < 0 || ftruncate(m->fd, (off_t)m->bytes) < 0 ||
-	    fcntl(m->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
-	    fstat(m->fd, &st) < 0)
+		return m->fd;
+	if (fstat(m->fd, &st) < 0)
 		return -errno;
 	m->inode = st.st_ino;
 	m->addr = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
@@ -219,12 +216,10 @@ static struct shm_map *find_map(struct shm_link *l, uint64_t inode)
 
 static void *map_fd(int fd, const struct up_lane_mem *mem)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct stat st;
+	uint64_t inode;
 	void *at;
 
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 ||
-	    st.st_ino != mem->words[WORD_INODE] || (uint64_t)st.st_size != mem->words[WORD_BYTES])
+	if (!up_shm_memfd_is(fd, mem->words[WORD_BYTES], &inode) || inode != mem->words[WORD_INODE])
 		return NULL;
 	at = mmap(NULL, mem->words[WORD_BYTES], PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	return at == MAP_FAILED ? NULL : at;
