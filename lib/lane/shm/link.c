@@ -219,9 +219,7 @@ struct shm_link *up_shm_accept(struct shm_lane *lane, uint32_t index)
 	}
 	if (find_up(lane, &c.from)) {
 		/* Its earlier link has ended, but what is in that ring comes first. */
-		__atomic_fetch_or(&lane->header->ready[index / 64], 1ull << (index % 64),
-				  __ATOMIC_SEQ_CST);
-		__atomic_fetch_or(&lane->header->summary, 1ull << (index / 64), __ATOMIC_SEQ_CST);
+		shm_set_ready(lane->header, index);
 		return NULL;
 	}
 	return accept_new(lane, index, &c);

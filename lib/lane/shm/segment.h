@@ -144,6 +144,13 @@ static_assert(offsetof(struct shm_header, epoch) == SHM_LINE &&
 		      sizeof(struct shm_header) == 3 * SHM_LINE,
 	      "a line each, and no padding");
 
+/* Of a slot, in the order that wake.c relies on. */
+static inline void shm_set_ready(struct shm_header *h, uint32_t index)
+{
+	__atomic_fetch_or(&h->ready[index / 64], 1ull << (index % 64), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&h->summary, 1ull << (index / 64), __ATOMIC_SEQ_CST);
+}
+
 #define SHM_SLOTS_MAX (64u * 64) /* as many as two levels of 64 bits name */
 
 /* A claim: 0 free; a process id while it is being made; with this bit, done. The owner frees it. */

@@ -108,13 +108,11 @@ void up_shm_wake_self(struct shm_lane *lane)
 void up_shm_ring_bell(struct shm_link *l)
 {
 	struct shm_header *h = l->peer.header;
-	uint32_t word = l->peer.index / 64;
-	uint64_t bit = 1ull << (l->peer.index % 64);
+	uint32_t index = l->peer.index;
 
-	if (__atomic_load_n(&h->ready[word], __ATOMIC_RELAXED) & bit)
+	if (__atomic_load_n(&h->ready[index / 64], __ATOMIC_RELAXED) >> (index % 64) & 1)
 		return;
-	__atomic_fetch_or(&h->ready[word], bit, __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&h->summary, 1ull << word, __ATOMIC_SEQ_CST);
+	shm_set_ready(h, index);
 	up_shm_wake_peer(l);
 }
 
