@@ -75,8 +75,7 @@ static void close_op(struct up_ep_private *core, struct up_op *op)
 	peer->answer_room += op->room;
 	op->room = 0;
 	peer->nopen--;
-	op->open.prev->next = op->open.next;
-	op->open.next->prev = op->open.prev;
+	up_list_unlink(&op->open);
 }
 
 /* The open operation that an answer names, or NULL. */
@@ -104,8 +103,7 @@ static bool too_long(struct up_peer_state *from, const struct up_op *op, const s
 /* The peer stays on the list of stuck ones; up_ops_resume() takes it off. */
 static void unpark(struct up_op *op)
 {
-	op->parked.prev->next = op->parked.next;
-	op->parked.next->prev = op->parked.prev;
+	up_list_unlink(&op->parked);
 	op->parked.next = NULL;
 	op->peer->nparked--;
 }

@@ -91,7 +91,7 @@ static void undead(struct up_ep_private *core, struct up_peer_private *p)
 {
 	if (!p->dead.next)
 		return;
-	up_list_del(&p->dead);
+	up_list_unlink(&p->dead);
 	p->dead.next = NULL;
 	core->ndead--;
 }

@@ -27,10 +27,16 @@ static inline void up_list_add_tail(struct up_list *head, struct up_list *node)
 	head->prev = node;
 }
 
-static inline void up_list_del(struct up_list *node)
+/* The node stays as it is: for one that is freed or overwritten next, or marked by the caller. */
+static inline void up_list_unlink(struct up_list *node)
 {
 	node->prev->next = node->next;
 	node->next->prev = node->prev;
+}
+
+static inline void up_list_del(struct up_list *node)
+{
+	up_list_unlink(node);
 	up_list_init(node);
 }
 
