@@ -11,6 +11,7 @@
 #include "core/param.h"
 #include "core/wait.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/sched_attr.h"
 
@@ -29,13 +30,6 @@
 #define BURST 16
 /* Before the thread gives up the CPU for who waits for the lock. */
 #define PAUSES 64
-
-static void pause_cpu(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#endif
-}
 
 static uint64_t calls(struct up_ep_private *core)
 {
@@ -60,10 +54,10 @@ static void nap(int fd, long ns)
 static void let_others(struct up_ep_private *core)
 {
 	for (unsigned i = 0; i < PAUSES && __atomic_load_n(&core->wanted, __ATOMIC_RELAXED); i++)
-		pause_cpu();
+		up_cpu_relax();
 	if (__atomic_load_n(&core->wanted, __ATOMIC_RELAXED))
 		sched_yield();
-	pause_cpu();
+	up_cpu_relax();
 }
 
 /* Polls until nothing happened for a while. False: the application polls itself. */

@@ -11,6 +11,7 @@
 #include "fabric/worker_private.h"
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/sched_attr.h"
 
@@ -43,15 +44,6 @@ bool up_on_worker(void)
 uint64_t up_worker_clock(void)
 {
 	return up_clock_ns();
-}
-
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
 }
 
 static struct up_fabric_port *port_of(const struct up_qp *qp)
@@ -342,7 +334,7 @@ static void *worker_main(void *arg)
 			up_stat_add(&w->stats.busy_ns, end - now);
 			now = end;
 		} else if (may_spin(w, now, now - last_work) || due <= now) {
-			relax();
+			up_cpu_relax();
 			now = up_clock_ns();
 		} else {
 			until = now + idle_time(w, now - last_work);
