@@ -121,10 +121,16 @@ static inline void up_ep_unlock(struct up_ep *ep)
 		up_ep_unlock_shared(ep);
 }
 
-/* The peer of a handle if operations can start, else NULL with *error. */
+/* The peer of a handle; NULL: nobody's. */
+static inline struct up_peer_state *up_peer_find(const struct up_ep *ep, up_peer id)
+{
+	return id < ep->npeers ? ep->peers[id] : NULL;
+}
+
+/* The same if operations can start, else NULL with *error. */
 static inline struct up_peer_state *up_peer_get(struct up_ep *ep, up_peer id, int *error)
 {
-	struct up_peer_state *peer = id < ep->npeers ? ep->peers[id] : NULL;
+	struct up_peer_state *peer = up_peer_find(ep, id);
 
 	if (__builtin_expect(peer && !peer->error, 1))
 		return peer;

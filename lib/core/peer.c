@@ -349,15 +349,15 @@ static void put_off(struct up_ep_private *core, struct up_peer_private *p)
 void up_peer_remove(struct up_ep *ep, up_peer peer)
 {
 	struct up_ep_private *core = up_priv(ep);
-	struct up_peer_private *p;
+	struct up_peer_state *p;
 
 	up_ep_lock(ep);
-	if (peer < ep->npeers && ep->peers[peer]) {
-		p = up_peer_priv(ep->peers[peer]);
-		if (!p->pub.error)
-			p->pub.error = -ECANCELED;
-		forget(core, p);
-		put_off(core, p);
+	p = up_peer_find(ep, peer);
+	if (p) {
+		if (!p->error)
+			p->error = -ECANCELED;
+		forget(core, up_peer_priv(p));
+		put_off(core, up_peer_priv(p));
 		/* Not inside of a callback. */
 		if (ep->depth == 1)
 			up_activity(core, up_peers_settle(core));
@@ -382,11 +382,12 @@ void up_core_link_down(struct up_link *link, int error)
 
 int up_peer_error(struct up_ep *ep, up_peer peer)
 {
-	int r = -EINVAL;
+	const struct up_peer_state *p;
+	int r;
 
 	up_ep_lock(ep);
-	if (peer < ep->npeers && ep->peers[peer])
-		r = ep->peers[peer]->error;
+	p = up_peer_find(ep, peer);
+	r = p ? p->error : -EINVAL;
 	up_ep_unlock(ep);
 	return r;
 }
@@ -397,7 +398,7 @@ unsigned up_peer_busy(struct up_ep *ep, up_peer peer)
 	unsigned n = 0;
 
 	up_ep_lock(ep);
-	p = peer < ep->npeers ? ep->peers[peer] : NULL;
+	p = up_peer_find(ep, peer);
 	if (p)
 		n = p->nopen + p->nqueued + up_peer_stuck(p);
 	for (unsigned i = 0; p && i < up_priv(ep)->nprotocols; i++) {
@@ -410,16 +411,16 @@ unsigned up_peer_busy(struct up_ep *ep, up_peer peer)
 
 int up_peer_address(struct up_ep *ep, up_peer peer, void *addr, size_t *len)
 {
-	int r = -EINVAL;
+	const struct up_peer_state *p;
 
 	up_ep_lock(ep);
-	if (peer < ep->npeers && ep->peers[peer]) {
-		memcpy(addr, ep->peers[peer]->addr, ep->peers[peer]->addr_bytes);
-		*len = ep->peers[peer]->addr_bytes;
-		r = 0;
+	p = up_peer_find(ep, peer);
+	if (p) {
+		memcpy(addr, p->addr, p->addr_bytes);
+		*len = p->addr_bytes;
 	}
 	up_ep_unlock(ep);
-	return r;
+	return p ? 0 : -EINVAL;
 }
 
 void up_peers_fini(struct up_ep_private *core)

@@ -35,9 +35,8 @@ static inline bool up_rma_quick(struct up_ep *ep, up_peer to, const struct iovec
 	struct up_rma_window *w;
 	uint8_t *there;
 
-	if (ep->shared || nlocal != 1 || nremote != 1 || to >= ep->npeers ||
-	    !(peer = ep->peers[to]) || local->iov_len != remote->len ||
-	    remote->len - 1 >= UP_INJECT_MAX)
+	if (ep->shared || nlocal != 1 || nremote != 1 || !(peer = up_peer_find(ep, to)) ||
+	    local->iov_len != remote->len || remote->len - 1 >= UP_INJECT_MAX)
 		return false;
 	w = up_rma_quick_window(ep, peer, remote, access);
 	if (!w || !up_lane_enter(peer->link, &w->view))
