@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static_assert(sizeof(((struct cx_cq *)0)->raw_ctx) == CX_CQC_BYTES, "a context fits");
+
 static struct cx_cq *cq_get(struct cx_cmd *c)
 {
 	return up_table_get(&c->dev->cqs, cx_cmd_object(c));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define FIRST_EQN 1
+static_assert(FIRST_EQN + (1 << CX_LOG_MAX_EQ) <= CX_MAX_EQ, "a place for each number");
 
 static struct cx_eq *eq_get(struct cx_cmd *c)
 {

@@ -10,6 +10,7 @@
 #define LOG_RQ_STRIDE_UNIT 4 /* qpc.log_rq_stride is in units of 16 bytes */
 #define LOG_RQ_STRIDE_MAX 9  /* UP_MAX_RECV_SGE segments */
 static_assert(UP_MAX_RECV_SGE * CX_OCTWORD_BYTES == 1 << LOG_RQ_STRIDE_MAX, "receive WQE");
+static_assert(sizeof(((struct cx_qp *)0)->raw_ctx) == CX_QPC_BYTES, "a context fits");
 /* Of the port, for a queue pair that goes: the longest queue of short messages takes as many. */
 #define FLUSH_TURNS 512
 

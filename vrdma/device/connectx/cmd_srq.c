@@ -10,6 +10,10 @@
 
 #include <stdlib.h>
 
+static_assert(sizeof(((struct cx_srq *)0)->raw_ctx) >= CX_SRQC_BYTES &&
+		      sizeof(((struct cx_srq *)0)->raw_ctx) >= CX_WQ_BYTES,
+	      "a context fits");
+
 /* What the three contexts say in three ways. */
 struct srq_params {
 	struct cx_ring ring;

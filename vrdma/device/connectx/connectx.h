@@ -20,7 +20,10 @@
  *   mkey.c     rights and translation entries of memory keys
  *   umr.c      registration work requests
  *   uar.c      doorbell hints of the UAR pages, trapped doorbells
- *   abi.h      layouts of registers, commands and contexts; abi_queue.h: WQEs, CQEs, EQEs
+ *   rings.h    what wqe.c and srq.c share
+ *   abi.h      fields and how they are read and written, registers of BAR 0, the command queue
+ *   abi_*.h    layouts of commands: cmd, capabilities: cap, contexts: ctx, access registers: reg;
+ *              of WQEs, CQEs, EQEs and doorbells: queue
  *
  * Ownership: created, destroyed and modified by the control thread with the world stopped. Rings
  * (cq, eq) are written by workers under their locks. Each guest-supplied number is looked up in a
@@ -137,9 +140,9 @@ struct cx_qp {
 	struct up_qp base;
 	struct cx_device *dev;
 	struct cx_buf buf;
-	uint8_t log_rq_size, log_rq_stride,
-		log_sq_size; /* rq stride in bytes = 1 << log_rq_stride */
-	uint32_t sq_offset;  /* bytes into the buffer */
+	uint8_t log_sq_size;
+	uint8_t log_rq_size, log_rq_stride; /* stride in bytes = 1 << log_rq_stride */
+	uint32_t sq_offset;		    /* bytes into the buffer */
 	uint64_t dbr_gpa;
 	uint32_t *dbr; /* [0] receive counter, [1] send counter */
 	uint16_t sq_consumer, rq_consumer;

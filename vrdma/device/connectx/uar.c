@@ -29,6 +29,9 @@
 #define PAGES_MAX 512u
 
 static_assert(UP_ARRAY_SIZE(((struct cx_uar *)0)->seen) == CX_UAR_BF_COUNT, "doorbells of a page");
+static_assert(CX_UAR_PAGES * CX_UAR_PAGE_SIZE == CX_BAR0_SIZE &&
+		      CX_UAR_FIRST * CX_UAR_PAGE_SIZE == CX_UAR_OFFSET,
+	      "UAR index n is page n");
 
 /*
  * The file is sealed: the guest's side, which maps it too, cannot shrink it, so a load of ours

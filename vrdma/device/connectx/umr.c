@@ -18,7 +18,6 @@
 #include "device/connectx/abi.h"
 #include "device/connectx/abi_queue.h"
 
-#define PAGE_SHIFT_MIN 12
 #define CHUNK_BYTES 2048u
 
 /*
@@ -121,7 +120,7 @@ static uint32_t page_shift(const struct umr *u)
 static bool is_valid_change(const struct umr *u)
 {
 	if ((u->mask & CX_MKEY_MASK_PAGE_SIZE) && u->mr->kind == UP_MR_PAGES &&
-	    page_shift(u) < PAGE_SHIFT_MIN)
+	    page_shift(u) < CX_PAGE_SHIFT)
 		return false;
 	/* Signatures are not claimed. */
 	if ((u->mask & CX_MKEY_MASK_BSF_EN) && (u->seg.flags_pd & htobe32(CX_MKEY_BSF_EN)))
