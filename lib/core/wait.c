@@ -28,7 +28,7 @@
 #define VAIN 3u
 
 /* Of the endpoints that this thread waited for last; a serial number of 0 is no endpoint's. */
-static __thread struct seen {
+static _Thread_local struct seen {
 	uint64_t serial;
 	uint64_t activity;
 } seen[4];
@@ -208,8 +208,7 @@ int up_ep_arm(struct up_ep *ep)
 /* Behind the thread that sleeps on the descriptors; holds the lock once. */
 static void follow(struct up_ep_private *core, uint64_t until)
 {
-	const struct timespec t = {.tv_sec = (time_t)(until / 1000000000),
-				   .tv_nsec = (long)(until % 1000000000)};
+	const struct timespec t = up_clock_timespec(until);
 
 	core->following++;
 	core->pub.depth = 0;
@@ -229,7 +228,7 @@ static int left_ms(uint64_t until)
 
 	if (until == UINT64_MAX)
 		return -1;
-	return until <= now ? 0 : (int)((until - now + 999999) / 1000000);
+	return until <= now ? 0 : (int)((until - now + UP_MSEC - 1) / UP_MSEC);
 }
 
 /* Holds the lock once, and does so again at the end. True: what was refused may be tried again. */
@@ -275,7 +274,7 @@ unsigned up_ep_wait(struct up_ep *ep, int timeout_ms)
 	unsigned n;
 
 	if (timeout_ms >= 0)
-		until = start + (uint64_t)timeout_ms * 1000000;
+		until = start + (uint64_t)timeout_ms * UP_MSEC;
 	while (!(n = look(core, until, sleep))) {
 		uint64_t now = up_clock_ns();
 

@@ -27,4 +27,9 @@ static inline uint64_t up_clock_coarse_ns(void)
 	return (uint64_t)ts.tv_sec * UP_SEC + (uint64_t)ts.tv_nsec;
 }
 
+static inline struct timespec up_clock_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / UP_SEC), .tv_nsec = (long)(ns % UP_SEC)};
+}
+
 #endif

@@ -289,7 +289,7 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
  */
 static void sleep_until(struct up_worker *w, uint64_t when)
 {
-	struct timespec ts = {.tv_sec = (time_t)(when / UP_SEC), .tv_nsec = (long)(when % UP_SEC)};
+	struct timespec ts = up_clock_timespec(when);
 
 	pthread_mutex_unlock(&w->turn);
 	atomic_store(&w->asleep, true);
