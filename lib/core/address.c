@@ -22,6 +22,7 @@ static_assert(UP_ADDR_MAX <= UINT8_MAX, "the length is a byte");
 /* Lanes by the first letter of their names; "fake" is one of tests. A lane's number is its place.
  */
 static const char lanes[] = "sof";
+static_assert(sizeof(lanes) <= 1 << 2, "a lane has two bits, and one number is nobody's");
 
 static uint8_t lane_number(const char *name)
 {

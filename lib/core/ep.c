@@ -147,7 +147,7 @@ static int start_protocols(struct up_ep_private *core)
 	return 0;
 }
 
-static int check_attr(struct up_ep_private *core, const struct up_ep_attr *attr)
+static int take_attr(struct up_ep_private *core, const struct up_ep_attr *attr)
 {
 	static uint64_t serial;
 	struct up_ep_attr *a = &core->pub.attr;
@@ -204,7 +204,7 @@ int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep)
 	core->epoll = core->event = core->timer = -1;
 	core->automatic.epoll = core->automatic.kick = -1;
 	core->spin_ns = up_param(UP_PARAM_SPIN) * 1000;
-	r = check_attr(core, attr);
+	r = take_attr(core, attr);
 	if (r) {
 		free(core);
 		return r;
