@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "core/core.h"
-#include "lane/ofi/wire.h"
+#include "lane/ofi/ofi.h"
 
 #include <netinet/in.h>
 #include <signal.h>
@@ -194,6 +194,43 @@ static void others_of_a_full_one(void **state)
 {
 	one_is_full(1000);
 	one_is_full(4000);
+}
+
+/* ---- addresses ---- */
+
+/* What is said of a host's addresses, in an endpoint's and at a door, is what is understood. */
+static void internet_addresses(void **state)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+	struct ofi_lane *lane = calloc(1, sizeof(*lane));
+	uint8_t said[OFI_DOOR_MAX], shape;
+
+	assert_non_null(lane);
+	lane->nips = 3;
+	memset(lane->ips, 0x55, sizeof(lane->ips));
+	for (unsigned f = 0; f < UP_ARRAY_SIZE(families); f++) {
+		size_t each = f ? 16 : 4;
+		struct ofi_target to = {0};
+
+		lane->family = families[f];
+		assert_int_equal(up_ofi_ips_put(lane, said, sizeof(said), &shape), 3 * each);
+		assert_false(up_ofi_ips_parse(&to, shape, 7, said, 3 * each - 1));
+		assert_false(up_ofi_ips_parse(&to, shape, 7, said, 4 * each));
+		assert_false(up_ofi_ips_parse(&to, shape | OFI_SHAPE_NAME, 7, said, 3 * each));
+		assert_int_equal(to.n, 0);
+		assert_true(up_ofi_ips_parse(&to, shape, 7, said, 3 * each));
+		assert_int_equal(to.n, 3);
+		for (unsigned i = 0; i < to.n; i++) {
+			assert_int_equal(to.at[i].sa.sa_family, families[f]);
+			assert_int_equal(up_ofi_sockaddr_port(&to.at[i]), 7);
+		}
+		/* As many as there is room for. */
+		assert_int_equal(up_ofi_ips_put(lane, said, 3 * each - 1, &shape), 2 * each);
+		to.n = 0;
+		assert_true(up_ofi_ips_parse(&to, shape, 7, said, 2 * each));
+		assert_int_equal(to.n, 2);
+	}
+	free(lane);
 }
 
 /* ---- strangers ---- */
@@ -448,15 +485,11 @@ static void both_lanes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_peers),
-		cmocka_unit_test(crossing),
-		cmocka_unit_test(itself),
-		cmocka_unit_test(strangers),
-		cmocka_unit_test(false_packets),
-		cmocka_unit_test(stands_still),
-		cmocka_unit_test(nobody_there),
-		cmocka_unit_test(both_lanes),
-		cmocka_unit_test(others_of_a_full_one),
+		cmocka_unit_test(many_peers),	cmocka_unit_test(crossing),
+		cmocka_unit_test(itself),	cmocka_unit_test(internet_addresses),
+		cmocka_unit_test(strangers),	cmocka_unit_test(false_packets),
+		cmocka_unit_test(stands_still), cmocka_unit_test(nobody_there),
+		cmocka_unit_test(both_lanes),	cmocka_unit_test(others_of_a_full_one),
 	};
 
 	setenv("RIG_LANE", "ofi", 1);
