@@ -36,8 +36,7 @@ int up_workers_create(struct up_fabric *f)
 
 void up_workers_destroy(struct up_fabric *f)
 {
-	CHECK(!lone.waiting.count && up_list_empty(&lone.ports) && !f->world_depth);
-	up_heap_fini(&lone.waiting);
+	CHECK(up_list_empty(&lone.ports) && !f->world_depth);
 	up_exec_destroy(lone.exec);
 	free(f->workers);
 	f->workers = NULL;
@@ -51,7 +50,7 @@ static struct up_fabric_port *port_of(const struct up_qp *qp)
 void up_fabric_kick(struct up_qp *qp)
 {
 	if (qp->sched.heap_index >= 0)
-		up_heap_remove(&lone.waiting, qp);
+		up_heap_remove(&port_of(qp)->waiting, qp);
 	if (up_list_empty(&qp->sched.run))
 		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
 }
@@ -66,7 +65,7 @@ void up_worker_forget(struct up_qp *qp)
 {
 	CHECK(lone.fabric->world_depth);
 	if (qp->sched.heap_index >= 0)
-		up_heap_remove(&lone.waiting, qp);
+		up_heap_remove(&port_of(qp)->waiting, qp);
 	up_list_del(&qp->sched.run);
 }
 
@@ -81,7 +80,7 @@ void up_worker_add(struct up_worker *w, struct up_port *port)
 
 void up_worker_remove(struct up_worker *w, struct up_port *port)
 {
-	CHECK(up_list_empty(&up_fabric_port(port)->run));
+	CHECK(up_list_empty(&up_fabric_port(port)->run) && !up_fabric_port(port)->waiting.count);
 	up_list_del(&up_fabric_port(port)->on_worker);
 }
 
@@ -112,7 +111,7 @@ static enum up_run run_qp(struct up_qp *qp, struct up_budget *budget)
 
 	up_list_del(&qp->sched.run);
 	if (result == UP_RUN_WAIT)
-		CHECK(qp->sched.heap_index < 0 && !up_heap_push(&lone.waiting, qp));
+		CHECK(qp->sched.heap_index < 0 && !up_heap_push(&port_of(qp)->waiting, qp));
 	else if (result == UP_RUN_MORE)
 		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
 	return result;
@@ -132,6 +131,14 @@ bool up_fabric_flush(struct up_qp *qp)
 		return false;
 	up_fabric_kick(qp);
 	return run_qp(qp, &budget) == UP_RUN_MORE;
+}
+
+static void take_due(struct up_fabric_port *p)
+{
+	unsigned left = PORT_QPS;
+
+	while (left-- && p->waiting.count && p->waiting.qp[0]->wait_next <= now)
+		up_fabric_kick(p->waiting.qp[0]);
 }
 
 static void run_port(struct up_fabric_port *p)
@@ -156,12 +163,11 @@ void fuzz_run(unsigned rounds, uint64_t step_ns)
 		struct up_list *pos, *tmp;
 		uint64_t due = UINT64_MAX;
 
-		while (lone.waiting.count && lone.waiting.qp[0]->wait_next <= now)
-			up_fabric_kick(lone.waiting.qp[0]);
 		up_list_each (pos, tmp, &lone.ports) {
 			struct up_fabric_port *p =
 				UP_CONTAINER_OF(pos, struct up_fabric_port, on_worker);
 
+			take_due(p);
 			p->pub.hca->ops->poll(p->pub.hca, now, &due);
 			run_port(p);
 		}

@@ -108,13 +108,15 @@ static int teardown(void **state)
 	up_world_stop(t.fabric);
 	while (t.lanes)
 		disconnect(&t.lane[--t.lanes]);
-	for (unsigned i = 0; i < up_fabric_workers(t.fabric); i++) {
-		assert_int_equal(t.fabric->workers[i]->waiting.count, 0);
-		assert_true(up_list_empty(&t.fabric->workers[i]->inbox));
+	for (unsigned i = 0; i < PORTS; i++) {
+		const struct up_fabric_port *p = up_fabric_port(t.port[i]);
+
+		assert_int_equal(p->waiting.count, 0);
+		assert_true(up_list_empty(&p->inbox));
+		assert_true(up_list_empty(&p->run));
 	}
 	up_world_start(t.fabric);
 	for (unsigned i = 0; i < PORTS; i++) {
-		assert_true(up_list_empty(&up_fabric_port(t.port[i])->run));
 		up_port_detach(t.port[i]);
 		fake_hca_destroy(t.hca[i]);
 	}

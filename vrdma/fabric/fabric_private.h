@@ -13,7 +13,19 @@
 #include "base/list.h"
 #include "fabric/fabric.h"
 
+#include <stdatomic.h>
+
 struct up_fabric_port;
+
+/* QPs that wait, the one to look at first on top: a binary heap by qp->wait_next (heap.c). */
+struct up_heap {
+	struct up_qp **qp;
+	unsigned count, room;
+};
+
+void up_heap_fini(struct up_heap *h);
+int up_heap_push(struct up_heap *h, struct up_qp *qp);
+void up_heap_remove(struct up_heap *h, struct up_qp *qp);
 
 /* One attached QP: on its group's list, and on its port's so that a QP's end finds them all. */
 struct up_mcast_member {
@@ -51,8 +63,15 @@ struct up_fabric_port {
 	struct up_tenant *tenant;
 	unsigned worker_index;
 	struct up_list on_worker; /* struct up_worker.ports, while attached */
-	struct up_list run;	  /* QPs with work, or lately so: the worker's, or world stopped */
-	unsigned unpolled; /* rounds since its adapter was asked for doorbells: the worker's */
+	/*
+	 * Its schedule, the worker's, or world stopped. Each port has its own, so that no number of
+	 * QPs of one can keep those of another from their turn.
+	 */
+	struct up_list run;	/* QPs with work, or lately so */
+	struct up_heap waiting; /* QPs that wait for their peer or a timer */
+	struct up_list inbox;	/* kicks from other threads; under the worker's inbox_lock */
+	atomic_bool kicked;	/* the inbox is not empty */
+	unsigned unpolled;	/* rounds since its adapter was asked for doorbells: the worker's */
 	struct up_list memberships; /* struct up_mcast_member.in_port */
 	unsigned nmemberships;
 	bool driver; /* one runs */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The heap of waiting QPs; each knows its index, so that it can leave early. */
 
-#include "fabric/worker_private.h"
+#include "fabric/fabric_private.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -199,6 +199,7 @@ static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_t
 	fill_gid(&p->pub.gid, p->pub.guid);
 	up_list_init(&p->on_worker);
 	up_list_init(&p->run);
+	up_list_init(&p->inbox);
 	up_list_init(&p->memberships);
 	p->worker_index = least_loaded(f);
 	p->pub.worker = f->workers[p->worker_index];
@@ -207,6 +208,7 @@ static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_t
 
 static void port_free(struct up_fabric_port *p)
 {
+	up_heap_fini(&p->waiting);
 	free(p->pub.name);
 	free(p);
 }

@@ -25,7 +25,10 @@
 
 /* How long a QP's doorbell record is read in every round after its last work. */
 #define HOT_NS (100 * UP_USEC)
-/* Of one port in one round: requests executed, and QPs looked at. */
+/*
+ * Of one port in one round: requests executed, and QPs looked at. No more of its QPs are taken out
+ * of the inbox and from among those that wait, either.
+ */
 #define PORT_MESSAGES 64
 #define PORT_QPS 64
 /*
@@ -52,12 +55,12 @@ static struct up_fabric_port *port_of(const struct up_qp *qp)
 }
 
 /* On the worker, or with the world stopped. */
-static void enqueue(struct up_worker *w, struct up_qp *qp)
+static void enqueue(struct up_fabric_port *p, struct up_qp *qp)
 {
 	if (qp->sched.heap_index >= 0)
-		up_heap_remove(&w->waiting, qp);
+		up_heap_remove(&p->waiting, qp);
 	if (up_list_empty(&qp->sched.run))
-		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
+		up_list_add_tail(&p->run, &qp->sched.run);
 	qp->sched.hot_until = 0;
 }
 
@@ -69,66 +72,75 @@ void up_worker_wake(struct up_worker *w)
 
 void up_fabric_kick(struct up_qp *qp)
 {
-	struct up_worker *w = port_of(qp)->pub.worker;
+	struct up_fabric_port *p = port_of(qp);
+	struct up_worker *w = p->pub.worker;
 
 	if (w == self) {
-		enqueue(w, qp);
+		enqueue(p, qp);
 		return;
 	}
 	pthread_mutex_lock(&w->inbox_lock);
 	if (up_list_empty(&qp->sched.inbox))
-		up_list_add_tail(&w->inbox, &qp->sched.inbox);
-	atomic_store(&w->inbox_full, true);
+		up_list_add_tail(&p->inbox, &qp->sched.inbox);
+	atomic_store(&p->kicked, true);
+	atomic_store(&w->kicked, true);
 	pthread_mutex_unlock(&w->inbox_lock);
 	up_worker_wake(w);
 }
 
-static bool take_inbox(struct up_worker *w)
+/* What is left in the inbox waits for the next round, before which the worker does not sleep. */
+static bool take_inbox(struct up_worker *w, struct up_fabric_port *p)
 {
-	struct up_list *pos, *tmp;
+	unsigned left = PORT_QPS;
 
-	if (!atomic_load(&w->inbox_full))
+	if (!atomic_load(&p->kicked))
 		return false;
 	pthread_mutex_lock(&w->inbox_lock);
-	up_list_each (pos, tmp, &w->inbox) {
-		up_list_del(pos);
-		enqueue(w, UP_CONTAINER_OF(pos, struct up_qp, sched.inbox));
+	while (!up_list_empty(&p->inbox) && left--) {
+		struct up_list *node = p->inbox.next;
+
+		up_list_del(node);
+		enqueue(p, UP_CONTAINER_OF(node, struct up_qp, sched.inbox));
 	}
-	atomic_store(&w->inbox_full, false);
+	atomic_store(&p->kicked, !up_list_empty(&p->inbox));
+	if (!up_list_empty(&p->inbox))
+		atomic_store(&w->kicked, true);
 	pthread_mutex_unlock(&w->inbox_lock);
 	return true;
 }
 
 void up_worker_forget(struct up_qp *qp)
 {
-	struct up_worker *w = port_of(qp)->pub.worker;
+	struct up_fabric_port *p = port_of(qp);
+	struct up_worker *w = p->pub.worker;
 
 	pthread_mutex_lock(&w->inbox_lock);
 	up_list_del(&qp->sched.inbox);
 	pthread_mutex_unlock(&w->inbox_lock);
 	if (qp->sched.heap_index >= 0)
-		up_heap_remove(&w->waiting, qp);
+		up_heap_remove(&p->waiting, qp);
 	up_list_del(&qp->sched.run);
 }
 
 /* Runs one QP and says where it goes from here. True when it did something. */
 static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct up_budget *port)
 {
+	struct up_fabric_port *p = port_of(qp);
 	uint32_t before = port->messages;
 	enum up_run result = up_qp_run(w->exec, qp, now, port);
 	bool worked = before != port->messages;
 
 	if (result == UP_RUN_WAIT) {
 		up_list_del(&qp->sched.run);
-		if (up_heap_push(&w->waiting, qp))
-			up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
+		if (up_heap_push(&p->waiting, qp))
+			up_list_add_tail(&p->run, &qp->sched.run);
 		return worked;
 	}
 	if (worked || result == UP_RUN_MORE || !qp->sched.hot_until)
 		qp->sched.hot_until = now + HOT_NS;
 	up_list_del(&qp->sched.run);
 	if (result == UP_RUN_MORE || now < qp->sched.hot_until)
-		up_list_add_tail(&port_of(qp)->run, &qp->sched.run);
+		up_list_add_tail(&p->run, &qp->sched.run);
 	return worked || result == UP_RUN_MORE;
 }
 
@@ -147,7 +159,7 @@ bool up_fabric_flush(struct up_qp *qp)
 
 	if (qp->sched.heap_index >= 0)
 		return false;
-	enqueue(w, qp);
+	enqueue(port_of(qp), qp);
 	return run_qp(w, qp, up_clock_ns(), &budget) && qp->sched.heap_index < 0;
 }
 
@@ -170,10 +182,15 @@ static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now
 	return worked || !up_list_empty(&p->run);
 }
 
-static void take_due(struct up_worker *w, uint64_t now)
+static uint64_t next_due(const struct up_fabric_port *p)
 {
-	while (w->waiting.count && w->waiting.qp[0]->wait_next <= now)
-		enqueue(w, w->waiting.qp[0]);
+	return p->waiting.count ? p->waiting.qp[0]->wait_next : UINT64_MAX;
+}
+
+static void take_due(struct up_fabric_port *p, uint64_t now)
+{
+	for (unsigned left = PORT_QPS; left && next_due(p) <= now; left--)
+		enqueue(p, p->waiting.qp[0]);
 }
 
 static void take_turn(struct up_worker *w)
@@ -197,14 +214,18 @@ static void yield_turn(struct up_worker *w)
 static bool serve_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now, uint64_t *due)
 {
 	struct up_hca *hca = p->pub.hca;
-	bool worked = false;
+	bool worked = take_inbox(w, p);
 
+	take_due(p, now);
 	w->listening |= hca->qps.used > 0 && !hca->kicks;
 	if (up_list_empty(&p->run) || hca->kicks || ++p->unpolled >= POLL_EVERY) {
 		p->unpolled = 0;
-		worked = hca->ops->poll(hca, now, due) > 0;
+		worked |= hca->ops->poll(hca, now, due) > 0;
 	}
-	return run_port(w, p, now) || worked;
+	worked |= run_port(w, p, now);
+	if (next_due(p) < *due)
+		*due = next_due(p);
+	return worked;
 }
 
 /*
@@ -214,9 +235,11 @@ static bool serve_port(struct up_worker *w, struct up_fabric_port *p, uint64_t n
  */
 static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 {
-	bool worked = take_inbox(w);
+	bool worked = false;
 
-	take_due(w, now);
+	/* Whoever kicks from here on is looked at in this round or in the next. */
+	if (atomic_load_explicit(&w->kicked, memory_order_relaxed))
+		atomic_store(&w->kicked, false);
 	w->listening = false;
 	for (unsigned left = w->nports; left && !up_list_empty(&w->ports); left--) {
 		struct up_list *first = w->ports.next;
@@ -227,8 +250,6 @@ static bool round_once(struct up_worker *w, uint64_t now, uint64_t *due)
 				     now, due);
 		yield_turn(w);
 	}
-	if (w->waiting.count && w->waiting.qp[0]->wait_next < *due)
-		*due = w->waiting.qp[0]->wait_next;
 	up_stat_add(&w->stats.turns, 1);
 	return worked;
 }
@@ -284,8 +305,8 @@ static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 }
 
 /*
- * Gives up the turn and sleeps. No kick is slept on: the kicker fills the inbox and then looks at
- * `asleep`, here `asleep` is set before the inbox is looked at, all sequentially consistent.
+ * Gives up the turn and sleeps. No kick is slept on: the kicker sets `kicked` and then looks at
+ * `asleep`, here `asleep` is set before `kicked` is looked at, all sequentially consistent.
  */
 static void sleep_until(struct up_worker *w, uint64_t when)
 {
@@ -293,7 +314,7 @@ static void sleep_until(struct up_worker *w, uint64_t when)
 
 	pthread_mutex_unlock(&w->turn);
 	atomic_store(&w->asleep, true);
-	if (!atomic_load(&w->inbox_full) && !atomic_load(&w->quit))
+	if (!atomic_load(&w->kicked) && !atomic_load(&w->quit))
 		sem_clockwait(&w->wake, CLOCK_MONOTONIC, &ts);
 	atomic_store(&w->asleep, false);
 	up_stat_add(&w->stats.idle_sleeps, 1);
@@ -374,7 +395,6 @@ static int worker_init(struct up_worker *w)
 		up_log(LOG_WARNING, NULL,
 		       "/proc/loadavg: %m: workers spin also where CPUs are short");
 	w->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	up_list_init(&w->inbox);
 	up_list_init(&w->ports);
 	return 0;
 }
@@ -421,7 +441,6 @@ static void worker_destroy(struct up_worker *w)
 		close(w->load_fd);
 	pthread_mutex_destroy(&w->inbox_lock);
 	pthread_mutex_destroy(&w->turn);
-	up_heap_fini(&w->waiting);
 	up_exec_destroy(w->exec);
 	free(w);
 }

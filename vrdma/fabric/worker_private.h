@@ -10,16 +10,6 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-/* QPs that wait, the one to look at first on top: a binary heap by qp->wait_next. */
-struct up_heap {
-	struct up_qp **qp;
-	unsigned count, room;
-};
-
-void up_heap_fini(struct up_heap *h);
-int up_heap_push(struct up_heap *h, struct up_qp *qp);
-void up_heap_remove(struct up_heap *h, struct up_qp *qp);
-
 struct up_worker {
 	struct up_fabric *fabric;
 	unsigned index;
@@ -28,7 +18,7 @@ struct up_worker {
 
 	/*
 	 * Held by the thread while it works, released while it sleeps and when stop_requests asks
-	 * for it. Whoever holds it may touch all below but the inbox.
+	 * for it. Whoever holds it may touch all below, and what its ports say is the worker's.
 	 */
 	pthread_mutex_t turn;
 	atomic_uint stop_requests;
@@ -45,12 +35,9 @@ struct up_worker {
 	uint64_t load_next;
 	struct up_list ports; /* struct up_fabric_port.on_worker, the next one first */
 	unsigned nports;
-	struct up_heap waiting;
 
-	/* Kicks from other threads. */
-	pthread_mutex_t inbox_lock;
-	struct up_list inbox;
-	atomic_bool inbox_full;
+	pthread_mutex_t inbox_lock; /* of its ports' inboxes */
+	atomic_bool kicked;	    /* some inbox may not be empty: no time to sleep */
 
 	struct up_worker_stats stats;
 };
