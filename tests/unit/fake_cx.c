@@ -48,6 +48,7 @@ int fake_setup(void **state)
 	up_mem_init(&dev->hca.mem);
 	up_list_init(&dev->watch);
 	up_lock_init(&dev->watch_lock);
+	up_lock_init(&dev->locate_lock);
 	for (unsigned i = 0; i < CX_MSIX_VECTORS; i++)
 		dev->vectors[i] = i < FAKE_VECTORS ? eventfd(0, EFD_NONBLOCK) : -1;
 	return up_mem_add(&dev->hca.mem, FAKE_GPA, FAKE_RAM, fake.ram, true) ||
@@ -130,6 +131,7 @@ struct cx_eq *fake_eq(uint32_t eqn, uint16_t vector, uint8_t log_size)
 	eq->vector = vector;
 	eq->log_size = log_size;
 	up_lock_init(&eq->lock);
+	eq->epoch = fake.dev.hca.mem.epoch;
 	fake_ring(&eq->buf, sizeof(struct cx_eqe) << log_size, false);
 	/* MLX5_EQE_OWNER_INIT_VAL */
 	for (uint32_t i = 0; i < 1u << log_size; i++)
@@ -167,6 +169,7 @@ struct cx_cq *fake_cq(struct cx_eq *eq, uint8_t log_size, uint8_t cqe_shift, boo
 	cq->cqe_shift = cqe_shift;
 	up_lock_init(&cq->base.lock);
 	up_list_init(&cq->watch.node);
+	cq->epoch = fake.dev.hca.mem.epoch;
 	cq->dbr = fake_alloc(8, 8);
 	fake_ring(&cq->buf, (size_t)1 << (log_size + cqe_shift), scattered);
 	for (uint64_t i = 1; i <= 1u << log_size; i++)
@@ -204,6 +207,7 @@ struct cx_qp *fake_qp(enum up_qp_type type, uint8_t log_sq_size, bool scattered)
 	qp->log_rq_stride = 6;
 	qp->log_sq_size = log_sq_size;
 	qp->sq_offset = 64 << 4;
+	qp->epoch = fake.dev.hca.mem.epoch;
 	qp->dbr = fake_alloc(8, 8);
 	fake_ring(&qp->buf, qp->sq_offset + ((size_t)CX_WQE_BB << log_sq_size), scattered);
 	return qp;
@@ -220,6 +224,7 @@ struct cx_srq *fake_srq(uint8_t log_size, uint8_t log_stride, bool scattered)
 	srq->user_index = 0x77;
 	srq->log_size = log_size;
 	srq->log_stride = log_stride;
+	srq->epoch = fake.dev.hca.mem.epoch;
 	srq->dbr = fake_alloc(4, 8);
 	fake_ring(&srq->buf, (size_t)n << log_stride, scattered);
 	for (uint32_t i = 0; i < n; i++)

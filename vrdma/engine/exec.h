@@ -15,9 +15,10 @@
  *   qp->resp_lock     a QP's receives, its responder's state, and its change to error.
  *   srq->lock         a shared receive queue's entries and limit.
  *   cq->lock          a completion queue's ring and what a device keeps about events due.
- *   device's locks    of lists of completion queues and of event queues' rings, taken in cq_post,
- *                     srq_take and the events, one at a time. With one worker too, for what the
- *                     control thread touches without stopping the world.
+ *   device's locks    of lists of completion queues, of event queues' rings, and of where a QP's
+ *                     lie, taken in sq_fetch, rq_take, cq_post, srq_take and the events, one at a
+ *                     time. With one worker too, for what the control thread touches without
+ *                     stopping the world.
  *   inbox             a worker's, in struct up_net_ops.kick.
  *
  * What they protect is also changed with the world stopped and without them.

@@ -11,6 +11,7 @@
 void up_mem_init(struct up_mem *m)
 {
 	memset(m, 0, sizeof(*m));
+	m->epoch = 1;
 }
 
 void up_mem_fini(struct up_mem *m)
@@ -25,8 +26,9 @@ static bool overlap(const struct up_mem_range *r, uint64_t gpa, uint64_t size)
 	return gpa >= r->gpa ? gpa - r->gpa < r->size : r->gpa - gpa < size;
 }
 
-static void note_largest(struct up_mem *m)
+static void note_change(struct up_mem *m)
 {
+	m->epoch++;
 	m->largest = (struct up_mem_range){0};
 	for (unsigned i = 0; i < m->count; i++)
 		if (m->ranges[i].size > m->largest.size)
@@ -50,7 +52,7 @@ int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool wr
 	for (at = m->count++; at && ranges[at - 1].gpa > gpa; at--)
 		ranges[at] = ranges[at - 1];
 	ranges[at] = (struct up_mem_range){gpa, size, hva, writable};
-	note_largest(m);
+	note_change(m);
 	return 0;
 }
 
@@ -62,7 +64,7 @@ void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
 		if (!up_range_inside(m->ranges[i].gpa, m->ranges[i].size, gpa, size))
 			m->ranges[kept++] = m->ranges[i];
 	m->count = kept;
-	note_largest(m);
+	note_change(m);
 }
 
 const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)

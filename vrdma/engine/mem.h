@@ -3,7 +3,8 @@
  * A VM's memory: which guest-physical ranges exist, and where the host maps them.
  *
  * Changed with the world stopped (fabric/fabric.h); read by workers without a lock. Pointers from
- * up_mem_at() are therefore good until the reader's next quiescent point, not longer.
+ * up_mem_at() are therefore good until the reader's next quiescent point, or as long as the epoch
+ * is the same.
  */
 #ifndef UP_ENGINE_MEM_H
 #define UP_ENGINE_MEM_H
@@ -24,6 +25,11 @@ struct up_mem {
 	struct up_mem_range *ranges; /* by address */
 	unsigned count;
 	struct up_mem_range largest; /* of them: it is nearly always the one meant */
+	/*
+	 * Counts its changes, from 1 on. Who keeps an address looks at it before each use: that is
+	 * good until the next change. Of 64 bits: a guest could make fewer wrap.
+	 */
+	uint64_t epoch;
 	/*
 	 * Set (from a signal handler, on any thread) when the memory behind a range vanished and
 	 * zeroes took its place: nothing read since then may be believed.

@@ -92,14 +92,8 @@ struct cx_ring {
 };
 enum cx_status cx_ring_take(struct cx_cmd *c, const struct cx_ring *ring, struct cx_buf *buf);
 void cx_ring_drop(struct cx_device *dev, struct cx_buf *buf);
-/* Doorbell records: two words of a QP or CQ, one of an SRQ. */
-#define CX_DBR_BYTES 8
-#define CX_SRQ_DBR_BYTES 4
 /* CX_OK when `gpa` is aligned to 8 and `bytes` from it are memory. */
 enum cx_status cx_dbr_check(struct cx_cmd *c, uint64_t gpa, uint32_t bytes);
-uint32_t *cx_dbr_at(const struct cx_device *dev, uint64_t gpa, uint32_t bytes);
-/* Looks up every ring and doorbell record again. World stopped, and let go now and then. */
-void cx_queues_refresh(struct cx_device *dev);
 
 /* caps.c */
 cx_handler cx_query_hca_cap, cx_set_hca_cap;

@@ -86,7 +86,6 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
 	cqn = up_table_add(&c->dev->cqs, cq);
 	if (cqn >= 0) {
 		cq->base.cqn = (uint32_t)cqn;
-		cq->dbr = cx_dbr_at(c->dev, cq->dbr_gpa, CX_DBR_BYTES);
 		init_record(cq);
 		cq->eq->users++;
 	}
@@ -141,12 +140,13 @@ enum cx_status cx_destroy_cq(struct cx_cmd *c)
 enum cx_status cx_query_cq(struct cx_cmd *c)
 {
 	uint8_t *cqc = c->out + CX_QUERY_CQ_OUT_CQC_AT;
-	const struct cx_cq *cq = cq_get(c);
+	struct cx_cq *cq = cq_get(c);
 
 	if (!cq)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
 	memcpy(cqc, cq->raw_ctx, sizeof(cq->raw_ctx));
 	up_world_stop(c->dev->port->fabric);
+	cx_cq_locate(cq);
 	cx_set(cqc, CX_CQC_STATUS, cq->base.failed ? CX_CQ_STATUS_OVERFLOW : CX_CQ_STATUS_OK);
 	cx_set(cqc, CX_CQC_ST, CX_CQ_ST_ARMED);
 	cx_set(cqc, CX_CQC_PRODUCER_COUNTER, cq->producer & CX_CQ_CI_MASK);

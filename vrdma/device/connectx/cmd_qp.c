@@ -192,8 +192,6 @@ static int publish(struct cx_qp *qp)
 
 	if (err)
 		return err;
-	if (qp->buf.bytes)
-		qp->dbr = cx_dbr_at(qp->dev, qp->dbr_gpa, CX_DBR_BYTES);
 	err = cx_uar_use(qp, true);
 	if (err) {
 		up_qp_destroy(&qp->base);
@@ -287,12 +285,13 @@ static uint32_t state_code(const struct up_qp *qp)
 enum cx_status cx_query_qp(struct cx_cmd *c)
 {
 	uint8_t *qpc = c->out + CX_QUERY_QP_OUT_QPC_AT;
-	const struct cx_qp *qp = cx_qp_get(c);
+	struct cx_qp *qp = cx_qp_get(c);
 
 	if (!qp)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
 	memcpy(qpc, qp->raw_ctx, sizeof(qp->raw_ctx));
 	up_world_stop(c->dev->port->fabric);
+	cx_qp_locate(qp);
 	cx_set(qpc, CX_QPC_STATE, state_code(&qp->base));
 	cx_set(qpc, CX_QPC_HW_SQ_WQEBB_COUNTER, qp->sq_consumer);
 	cx_set(qpc, CX_QPC_HW_RQ_COUNTER, qp->rq_consumer);

@@ -138,7 +138,6 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_srq *srq)
 	srqn = up_table_add(&c->dev->hca.srqs, &srq->base);
 	if (srqn >= 0) {
 		srq->base.srqn = (uint32_t)srqn;
-		srq->dbr = cx_dbr_at(c->dev, srq->dbr_gpa, CX_SRQ_DBR_BYTES);
 		count_user(srq, 1);
 	}
 	up_world_start(c->dev->port->fabric);

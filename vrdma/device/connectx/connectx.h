@@ -12,6 +12,7 @@
  *   cmd_*.c    commands by object: hca, res (PD, XRCD, UAR, counters), mkey, eq, cq, srq, qp,
  *              qp_modify, vport, reg, mcg; cmd_queue.c has what those of queues share
  *   buf.c      rings in guest memory, as page lists
+ *   locate.c   where rings and doorbell records lie in the daemon's memory
  *   eq.c       event queue entries, interrupts
  *   cq.c       completion queue entries
  *   cq_watch.c arming, moderation, events
@@ -55,8 +56,8 @@ struct cx_buf {
 	bool stretch;	 /* the pages follow one another */
 	/*
 	 * When all pages are one writable host stretch (often, for small rings), the address of the
-	 * ring's first byte, refreshed with the world stopped whenever the memory map changes; else
-	 * NULL and each access resolves.
+	 * ring's first byte; else NULL and each access resolves. Good as long as the owner's epoch
+	 * is that of the memory map.
 	 */
 	uint8_t *flat;
 };
@@ -70,7 +71,8 @@ struct cx_eq {
 	uint16_t vector;
 	uint64_t event_mask[4]; /* bit n: event type n, as in CREATE_EQ */
 	uint32_t producer;
-	bool lost; /* its memory went away: told once in the log */
+	bool lost;	/* its memory went away: told once in the log */
+	uint64_t epoch; /* of the memory map that buf.flat was looked up in */
 	struct cx_buf buf;
 	struct up_lock lock; /* taken even with one worker: the control thread posts events too */
 	uint32_t users;	     /* CQs */
@@ -112,9 +114,10 @@ struct cx_cq {
 	uint8_t cqe_shift; /* 6 or 7 */
 	bool overrun_ignore, collapsed;
 	uint64_t dbr_gpa;
-	uint32_t *dbr;	   /* host address of the doorbell record, refreshed with the memory map */
-	uint32_t producer; /* 24 bits are visible */
-	uint32_t consumer; /* as last read from the guest, for the overrun check */
+	uint64_t epoch;	     /* of the memory map that dbr and buf.flat were looked up in */
+	uint32_t *dbr;	     /* host address of the doorbell record, or NULL: cx_cq_locate() */
+	uint32_t producer;   /* 24 bits are visible */
+	uint32_t consumer;   /* as last read from the guest, for the overrun check */
 	uint64_t last_stamp; /* the latest timestamp; they never go back */
 	uint16_t moderation_count, moderation_us;
 	struct cx_cq_watch watch;
@@ -127,6 +130,7 @@ struct cx_srq {
 	struct cx_buf buf;
 	uint8_t log_size, log_stride; /* stride in bytes = 1 << log_stride */
 	uint64_t dbr_gpa;
+	uint64_t epoch; /* of the memory map that dbr and buf.flat were looked up in */
 	uint32_t *dbr;
 	uint32_t head;	/* index of the next element to take */
 	uint16_t taken; /* elements taken, to compare with the doorbell record */
@@ -144,7 +148,8 @@ struct cx_qp {
 	uint8_t log_rq_size, log_rq_stride; /* stride in bytes = 1 << log_rq_stride */
 	uint32_t sq_offset;		    /* bytes into the buffer */
 	uint64_t dbr_gpa;
-	uint32_t *dbr; /* [0] receive counter, [1] send counter */
+	uint64_t epoch; /* of the memory map that dbr and buf.flat were looked up in; atomic */
+	uint32_t *dbr;	/* [0] receive counter, [1] send counter */
 	uint16_t sq_consumer, rq_consumer;
 	uint16_t sq_producer, rq_producer; /* as the doorbell record said last */
 	uint32_t user_index;
@@ -191,6 +196,7 @@ struct cx_device {
 	uint32_t uar_watch_count;
 	uint32_t uar_scan; /* where of uar_watch[] the next round begins; at the end: at 0 */
 	uint32_t uar_next; /* where ALLOC_UAR looks first */
+	struct up_lock locate_lock; /* of the addresses in QPs, which two workers may look up */
 	struct up_table pds, xrcds, cqs, counters;
 	struct cx_eq *eqs[CX_MAX_EQ];
 	struct cx_eq *cmd_eq;	      /* the one that asked for command completions */
@@ -249,7 +255,7 @@ void cx_device_fatal(struct cx_device *dev, const char *why);
 int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_t page_shift,
 		uint32_t offset, uint64_t bytes);
 void cx_buf_fini(struct cx_buf *b);
-/* Looks up `flat` again after a change of the memory map. */
+/* Looks up `flat` in the memory map as it is. */
 void cx_buf_refresh(struct cx_buf *b, const struct up_mem *mem);
 /* Host address of [off, off + len), which must not cross a page unless flat; NULL: not memory. */
 void *cx_buf_at(const struct cx_buf *b, const struct up_mem *mem, uint64_t off, uint32_t len);
@@ -259,6 +265,48 @@ static inline uint8_t *cx_ring_at(const struct cx_buf *b, const struct up_mem *m
 				  uint32_t len)
 {
 	return b->flat ? b->flat + off : cx_buf_at(b, mem, off, len);
+}
+
+/*
+ * locate.c: the host addresses of an object's ring and record are looked up again at its first use
+ * after a change of the memory map. A guest with hundreds of thousands of objects may change its
+ * map all the time, so the change itself must not look at them. The functions are called at the
+ * head of each use, under the lock that the use has: the queue's own; of a QP, any.
+ */
+#define CX_DBR_BYTES 8	   /* two words, of a QP or CQ */
+#define CX_SRQ_DBR_BYTES 4 /* one */
+/* A doorbell record; NULL unless it is aligned, and memory. */
+uint32_t *cx_dbr_at(const struct up_mem *mem, uint64_t gpa, uint32_t bytes);
+void cx_eq_look_up(struct cx_eq *eq);
+void cx_cq_look_up(struct cx_cq *cq);
+void cx_srq_look_up(struct cx_srq *srq);
+void cx_qp_look_up(struct cx_qp *qp);
+
+static inline void cx_eq_locate(struct cx_eq *eq)
+{
+	if (__builtin_expect(eq->epoch != eq->dev->hca.mem.epoch, 0))
+		cx_eq_look_up(eq);
+}
+
+static inline void cx_cq_locate(struct cx_cq *cq)
+{
+	if (__builtin_expect(cq->epoch != cq->base.hca->mem.epoch, 0))
+		cx_cq_look_up(cq);
+}
+
+static inline void cx_srq_locate(struct cx_srq *srq)
+{
+	if (__builtin_expect(srq->epoch != srq->base.hca->mem.epoch, 0))
+		cx_srq_look_up(srq);
+}
+
+/* Acquire: pairs with the release of another worker that looked them up, in cx_qp_look_up(). */
+static inline void cx_qp_locate(struct cx_qp *qp)
+{
+	uint64_t epoch = __atomic_load_n(&qp->epoch, __ATOMIC_ACQUIRE);
+
+	if (__builtin_expect(epoch != qp->base.hca->mem.epoch, 0))
+		cx_qp_look_up(qp);
 }
 
 /* iseg.c: registers. */

@@ -201,8 +201,10 @@ void cx_cq_post(struct up_cq *base, const struct up_wc *wc)
 {
 	struct cx_cq *cq = cx_cq(base);
 	struct cx_cqe64 cqe = {0};
-	struct cx_cqe64 *slot = claim(cq);
+	struct cx_cqe64 *slot;
 
+	cx_cq_locate(cq);
+	slot = claim(cq);
 	if (!slot)
 		return;
 	fill(cq, &cqe, wc);
@@ -210,7 +212,10 @@ void cx_cq_post(struct up_cq *base, const struct up_wc *wc)
 	cx_cq_watch_add(cq, wc->status != UP_WC_SUCCESS || (wc->flags & UP_WC_SOLICITED_EVENT));
 }
 
-/* Without the lock, so with one worker only: another one might be posting. */
+/*
+ * Without the lock, so with one worker only: another one might be posting. An address that is not
+ * good any more does no harm here.
+ */
 void cx_cq_prefetch(struct up_cq *base)
 {
 	const struct cx_cq *cq = cx_cq(base);
@@ -224,6 +229,7 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 	struct cx_cqe64 cqe = {.op_own = CX_CQE_RESIZE_CQ << CX_CQE_OPCODE_SHIFT};
 	struct cx_cqe64 *slot;
 
+	cx_cq_locate(cq);
 	if (cq->base.failed || !cq->dbr || !(slot = cqe_at(cq)))
 		return -EFAULT;
 	/* The driver copies what it has not read, one index on: this entry takes one as well. */

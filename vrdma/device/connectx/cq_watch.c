@@ -204,6 +204,7 @@ static struct cx_eq *look(struct cx_cq *cq, uint64_t now)
 	uint32_t record;
 
 	cq->watch.next = 0;
+	cx_cq_locate(cq);
 	if (!cq->dbr)
 		return NULL;
 	/* In this order: an arming stored before the index that is read here is seen. */

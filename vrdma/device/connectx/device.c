@@ -269,6 +269,7 @@ static void init_fields(struct cx_device *dev, struct up_port *port,
 		dev->vectors[i] = -1;
 	up_list_init(&dev->watch);
 	up_lock_init(&dev->watch_lock);
+	up_lock_init(&dev->locate_lock);
 	cx_iseg_reset(dev);
 	cx_caps_reset(dev);
 }

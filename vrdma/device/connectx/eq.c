@@ -32,6 +32,7 @@ static void put(struct cx_eq *eq, uint8_t type, uint8_t subtype, const void *dat
 	memcpy(eqe.data, data, sizeof(eqe.data));
 	/* The control thread is here as well (commands' completions). */
 	up_lock_always_take(&eq->lock);
+	cx_eq_locate(eq);
 	slot = (void *)cx_ring_at(&eq->buf, &eq->dev->hca.mem,
 				  (uint64_t)(eq->producer & mask) * sizeof(*slot), sizeof(*slot));
 	if (slot) {

@@ -30,20 +30,20 @@ static int dma_map(void *arg, uint64_t iova, uint64_t size, void *hva, uint32_t 
 		return 0;
 	up_world_stop(dev->port->fabric);
 	err = up_mem_add(&dev->hca.mem, iova, size, hva, prot & UP_VFIO_DMA_WRITE);
-	if (!err)
-		cx_queues_refresh(dev);
 	up_world_start(dev->port->fabric);
 	return err;
 }
 
-/* The memory stays where it is until this returns, and with it the world has been stopped. */
+/*
+ * The memory stays where it is until this returns; from then on no worker uses an address in it, as
+ * each looks at the map's epoch first.
+ */
 static void dma_unmap(void *arg, uint64_t iova, uint64_t size)
 {
 	struct cx_device *dev = arg;
 
 	up_world_stop(dev->port->fabric);
 	up_mem_remove(&dev->hca.mem, iova, size);
-	cx_queues_refresh(dev);
 	up_world_start(dev->port->fabric);
 }
 

@@ -32,6 +32,7 @@ static void check_limit(struct cx_srq *srq, uint16_t left)
 
 void cx_srq_check_limit(struct cx_srq *srq)
 {
+	cx_srq_locate(srq);
 	if (srq->dbr)
 		check_limit(srq, available(srq));
 }
@@ -48,6 +49,7 @@ int cx_srq_take(struct up_srq *base, struct up_recv_wr *wr)
 	uint64_t link;
 	int err;
 
+	cx_srq_locate(srq);
 	if (!srq->dbr)
 		return -EFAULT;
 	left = available(srq);

@@ -61,6 +61,7 @@ bool cx_sq_pending(struct up_qp *base)
 {
 	struct cx_qp *qp = cx_qp(base);
 
+	cx_qp_locate(qp);
 	return qp->dbr && sq_posted(qp);
 }
 
@@ -336,6 +337,7 @@ int cx_sq_fetch(struct up_qp *base, struct up_send_wr *wr)
 	uint32_t qpn_ds, ds, slots;
 	uint16_t posted;
 
+	cx_qp_locate(qp);
 	/* The queue is looked at for some time after its last work, and its memory may be away for
 	 * a moment meanwhile: without its record nothing is posted. */
 	if (!qp->dbr)
@@ -422,6 +424,7 @@ int cx_rq_take(struct up_qp *base, struct up_recv_wr *wr)
 	uint16_t posted;
 	int err;
 
+	cx_qp_locate(qp);
 	if (!qp->dbr)
 		return -EFAULT;
 	posted = rq_posted(qp);
