@@ -144,21 +144,24 @@ static struct up_hca *route(struct up_hca *from, const struct up_av *av)
 }
 
 /* One group of everything: all datagram QPs of both adapters. */
-static unsigned multicast(struct up_hca *from, const struct up_av *av,
-			  void (*each)(struct up_qp *member, void *arg), void *arg)
+static bool multicast(struct up_hca *from, const struct up_av *av, uint64_t *after,
+		      bool (*each)(struct up_qp *member, void *arg), void *arg)
 {
-	unsigned n = 0;
+	uint64_t place = 0;
 
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(world); i++) {
 		uint32_t id = 0;
 		struct up_qp *qp;
 
 		while (world[i] && (qp = up_table_next(&world[i]->base.qps, &id))) {
-			each(qp, arg);
-			n++;
+			if (++place <= *after)
+				continue;
+			*after = place;
+			if (!each(qp, arg))
+				return true;
 		}
 	}
-	return n;
+	return false;
 }
 
 static void kick(struct up_qp *qp)

@@ -241,6 +241,42 @@ static void group_reaches_every_member(void **state)
 	fake_qp_destroy(c);
 }
 
+/* A large group has its copies in as many turns as they take. */
+static void group_is_served_in_several_turns(void **state)
+{
+	struct fake_qp *more[6];
+	struct fake_pair *p = *state;
+	unsigned turns = 0, had = 0;
+
+	fake_recv(p->b, 0, 1000);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(more); i++) {
+		more[i] = fake_qp_create(p->hb, UP_QP_UD, NULL);
+		fake_raise(more[i], p->a, UP_QPS_RTR);
+		fake_recv(more[i], 2000 * (i + 1), 1000);
+	}
+	post(p, 8)->dest_qpn = UP_MULTICAST_QPN;
+	while (!p->ha->cq->count) {
+		struct up_budget budget = {.messages = 16, .bytes = 1};
+
+		up_qp_run(fake_exec, &p->a->base, 1, &budget);
+		assert_in_range(p->hb->cq->count, had, had + 1);
+		had = p->hb->cq->count;
+		assert_true(++turns < 100);
+	}
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(had, 1 + UP_ARRAY_SIZE(more));
+	assert_true(turns >= had);
+	/* The next one begins with the first member again. */
+	fake_recv(p->b, 0, 1000);
+	post(p, 8)->dest_qpn = UP_MULTICAST_QPN;
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, had + 1);
+	assert_ptr_equal(p->hb->cq->wc[had].qp, &p->b->base);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(more); i++)
+		fake_qp_destroy(more[i]);
+}
+
 static void writes_are_not_for_datagrams(void **state)
 {
 	struct fake_pair *p = *state;
@@ -290,6 +326,7 @@ int main(void)
 		T(longer_than_the_mtu_stops_the_sender),
 		T(short_receive_fails_the_receiver),
 		T(group_reaches_every_member),
+		T(group_is_served_in_several_turns),
 		T(other_lengths_do_not_reach_the_managers),
 		T(writes_are_not_for_datagrams),
 	};

@@ -77,6 +77,7 @@ static void queue_pair_is_attached_or_not(void **state)
 	struct up_port *p = up_port_create(*state, "a", "t", 0);
 	int err = -ENOMEM;
 
+	up_sched_init(&qp.sched);
 	up_port_attach(p, &hca);
 	for (unsigned n = 0; err && n < MOST; n++) {
 		no_memory_after(n);

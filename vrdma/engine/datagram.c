@@ -38,6 +38,7 @@ struct delivery {
 	uint32_t qkey;
 	bool multicast;
 	bool local_fault;
+	uint64_t budget; /* what may be spent on it in this turn */
 };
 
 static bool accepts(const struct delivery *d, const struct up_qp *to)
@@ -163,10 +164,8 @@ static bool source_is_there(struct delivery *d)
 	return !d->local_fault;
 }
 
-/* struct up_net_ops.multicast calls this for each member. */
-static void deliver(struct up_qp *to, void *arg)
+static void deliver(struct delivery *d, struct up_qp *to)
 {
-	struct delivery *d = arg;
 	struct up_hca *a = d->from->hca, *b = to->hca;
 
 	if (!accepts(d, to))
@@ -190,29 +189,41 @@ static void deliver(struct up_qp *to, void *arg)
 	d->wr->cost += 2 * d->x->cost + DELIVERY_COST;
 }
 
+/* struct up_net_ops.multicast calls this for each member, until the turn is used up. */
+static bool deliver_copy(struct up_qp *to, void *arg)
+{
+	struct delivery *d = arg;
+
+	deliver(d, to);
+	return d->wr->cost < d->budget;
+}
+
 static struct up_qp *lookup(struct up_hca *hca, uint32_t qpn)
 {
 	return qpn < UP_ARRAY_SIZE(hca->special) ? hca->special[qpn] : up_table_get(&hca->qps, qpn);
 }
 
-enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
+enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+				   uint64_t budget, bool *more)
 {
-	struct delivery d = {.x = x, .from = qp, .wr = wr};
+	struct delivery d = {.x = x, .from = qp, .wr = wr, .budget = budget};
 	struct up_hca *hca;
 	struct up_qp *to;
 
+	*more = false;
 	if (wr->length > UP_MTU_BYTES)
 		return UP_WC_LOC_LEN_ERR;
 	/* 10.2.4.4: with the high bit the sender's own key goes out, not the request's. */
 	d.qkey = wr->dest_qkey & QKEY_CONTROLLED ? qp->attr.qkey : wr->dest_qkey;
 	d.multicast = wr->dest_qpn == UP_MULTICAST_QPN;
 	if (d.multicast) {
-		qp->hca->net->multicast(qp->hca, &wr->av, deliver, &d);
+		*more = qp->hca->net->multicast(qp->hca, &wr->av, &qp->done, deliver_copy, &d) &&
+			!d.local_fault;
 	} else {
 		hca = qp->hca->net->route(qp->hca, &wr->av);
 		to = hca ? lookup(hca, wr->dest_qpn) : NULL;
 		if (to)
-			deliver(to, &d);
+			deliver(&d, to);
 	}
 	return d.local_fault ? UP_WC_LOC_PROT_ERR : UP_WC_SUCCESS;
 }

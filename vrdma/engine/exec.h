@@ -133,8 +133,12 @@ bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 /* Forgets what the requester has under way, and where its peer was. */
 void up_requester_reset(struct up_qp *qp);
 
-/* Sends one datagram: the status for the sender's completion. */
-enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr);
+/*
+ * Sends one datagram: the status for the sender's completion. *more: to a group, of which the rest
+ * is to have it in a later turn, as `budget` bytes are used up.
+ */
+enum up_wc_status up_datagram_send(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+				   uint64_t budget, bool *more);
 
 /*
  * Posts under the CQ's lock. False when the CQ has failed, so that nobody hears of the completion:

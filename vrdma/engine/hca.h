@@ -54,10 +54,12 @@ struct up_net_ops {
 	/* The adapter that `av` leads to from `from`, or NULL: no such address in its tenant. */
 	struct up_hca *(*route)(struct up_hca *from, const struct up_av *av);
 	/*
-	 * Calls `each` for every QP of the tenant attached to the group; returns their number.
+	 * Calls `each` for the QPs of the tenant that are attached to the group, in the order of
+	 * their attachment, from behind the place *after on (0: from the first), until one call
+	 * returns false: then it returns true, and *after is the place to go on from.
 	 */
-	unsigned (*multicast)(struct up_hca *from, const struct up_av *av,
-			      void (*each)(struct up_qp *member, void *arg), void *arg);
+	bool (*multicast)(struct up_hca *from, const struct up_av *av, uint64_t *after,
+			  bool (*each)(struct up_qp *member, void *arg), void *arg);
 	/* Puts a QP on its worker's run list; any thread may call it. */
 	void (*kick)(struct up_qp *qp);
 	/* CLOCK_MONOTONIC in ns, for timers that begin in the middle of a turn. */

@@ -51,20 +51,22 @@ enum up_wait {
 };
 
 /*
- * A QP's place in the schedule. Whoever provides struct up_net_ops owns it, and changes it on the
- * QP's worker or with the world stopped; nothing else looks inside.
+ * A QP's place in the schedule, and in groups. Whoever provides struct up_net_ops owns it, and
+ * changes it on the QP's worker or with the world stopped; nothing else looks inside.
  */
 struct up_sched {
-	struct up_list run;   /* on its port's run list */
-	struct up_list inbox; /* kicked by another thread; under the worker's inbox lock */
-	uint64_t hot_until;   /* its doorbell record is looked at in every turn until then */
-	int heap_index;	      /* in the heap of waiting QPs, -1 */
+	struct up_list run;    /* on its port's run list */
+	struct up_list inbox;  /* kicked by another thread; under the worker's inbox lock */
+	struct up_list groups; /* its memberships in multicast groups: the fabric's */
+	uint64_t hot_until;    /* its doorbell record is looked at in every turn until then */
+	int heap_index;	       /* in the heap of waiting QPs, -1 */
 };
 
 static inline void up_sched_init(struct up_sched *s)
 {
 	up_list_init(&s->run);
 	up_list_init(&s->inbox);
+	up_list_init(&s->groups);
 	s->hot_until = 0;
 	s->heap_index = -1;
 }
@@ -99,7 +101,7 @@ struct up_qp {
 
 	/* Requester. */
 	struct up_send_wr *wr; /* the request under way, owned; NULL between requests */
-	uint64_t done;	       /* bytes of it that were copied */
+	uint64_t done;	       /* bytes of it that were copied; of a multicast, how far it came */
 	bool started;	       /* the responder's part has begun */
 	bool broken;	       /* the responder was reset meanwhile: nobody will answer */
 	uint32_t peer_session;

@@ -435,6 +435,7 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 			     uint64_t *bytes)
 {
 	enum up_wc_status status;
+	bool more = false;
 
 	wr->cost = 0;
 	if (wr->op == UP_OP_NOP || wr->op == UP_OP_LOCAL)
@@ -443,9 +444,9 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 		return run_connected(x, qp, wr, bytes);
 	status = check_alone(qp, wr);
 	if (status == UP_WC_SUCCESS)
-		status = up_datagram_send(x, qp, wr);
+		status = up_datagram_send(x, qp, wr, *bytes, &more);
 	charge(wr, bytes);
-	return finish(qp, wr, status);
+	return more ? TURN_MORE : finish(qp, wr, status);
 }
 
 /* Completes posted requests as flushed: true when more remain than `*messages` allowed. */

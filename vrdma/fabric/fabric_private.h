@@ -27,9 +27,13 @@ void up_heap_fini(struct up_heap *h);
 int up_heap_push(struct up_heap *h, struct up_qp *qp);
 void up_heap_remove(struct up_heap *h, struct up_qp *qp);
 
-/* One attached QP: on its group's list, and on its port's so that a QP's end finds them all. */
+/*
+ * One attached QP: on its group's list, on the QP's and on its port's, so that the end of either
+ * finds its own.
+ */
 struct up_mcast_member {
-	struct up_list in_group, in_port;
+	struct up_list in_group, in_qp, in_port;
+	uint64_t number; /* of all that were ever made in the tenant, from 1 on */
 	struct up_mcast_group *group;
 	struct up_fabric_port *port;
 	struct up_qp *qp;
@@ -48,6 +52,7 @@ struct up_tenant {
 	unsigned nports;
 	struct up_fabric_port *by_gid;
 	struct up_mcast_group *groups;
+	uint64_t members;		     /* made so far: the last one's number */
 	struct up_fabric_port *manager_port; /* NULL without a manager */
 	void *manager;
 	UT_hash_handle hh; /* fabric->tenants, by name */
@@ -98,8 +103,8 @@ static inline struct up_fabric_port *up_fabric_port(struct up_port *port)
 }
 
 /* multicast.c: struct up_net_ops.multicast. */
-unsigned up_mcast_deliver(struct up_hca *from, const struct up_av *av,
-			  void (*each)(struct up_qp *member, void *arg), void *arg);
+bool up_mcast_deliver(struct up_hca *from, const struct up_av *av, uint64_t *after,
+		      bool (*each)(struct up_qp *member, void *arg), void *arg);
 
 /* worker.c: fills f->workers from f->cfg and starts them. 0 or a negative errno. */
 int up_workers_create(struct up_fabric *f);

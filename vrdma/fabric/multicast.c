@@ -72,6 +72,7 @@ static struct up_mcast_member *member_find(struct up_mcast_group *g, const struc
 static void member_drop(struct up_mcast_member *m)
 {
 	up_list_del(&m->in_group);
+	up_list_del(&m->in_qp);
 	up_list_del(&m->in_port);
 	m->port->nmemberships--;
 	group_put(m->group);
@@ -93,7 +94,9 @@ static int member_add(struct up_fabric_port *p, struct up_mcast_group *g, struct
 	m->group = g;
 	m->port = p;
 	m->qp = qp;
+	m->number = ++g->tenant->members;
 	up_list_add_tail(&g->members, &m->in_group);
+	up_list_add_tail(&qp->sched.groups, &m->in_qp);
 	up_list_add_tail(&p->memberships, &m->in_port);
 	p->nmemberships++;
 	return 0;
@@ -134,42 +137,40 @@ int up_mcast_detach(struct up_port *port, const struct up_gid *mgid, struct up_q
 	return 0;
 }
 
-void up_mcast_forget(struct up_port *port, struct up_qp *qp)
+void up_mcast_forget(struct up_qp *qp)
 {
-	struct up_fabric_port *p = up_fabric_port(port);
 	struct up_list *pos, *tmp;
 
-	up_list_each (pos, tmp, &p->memberships) {
-		struct up_mcast_member *m = UP_CONTAINER_OF(pos, struct up_mcast_member, in_port);
-
-		if (m->qp == qp)
-			member_drop(m);
-	}
+	up_list_each (pos, tmp, &qp->sched.groups)
+		member_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_qp));
 }
 
-/* A multicast packet has a multicast LID and carries a global route header (10.5.2). */
-unsigned up_mcast_deliver(struct up_hca *from, const struct up_av *av,
-			  void (*each)(struct up_qp *member, void *arg), void *arg)
+/*
+ * A multicast packet has a multicast LID and carries a global route header (10.5.2). Members come
+ * and go between two calls: their numbers say who had it.
+ */
+bool up_mcast_deliver(struct up_hca *from, const struct up_av *av, uint64_t *after,
+		      bool (*each)(struct up_qp *member, void *arg), void *arg)
 {
 	struct up_fabric_port *src = up_fabric_port(from->port);
 	struct up_mcast_group *g;
 	struct up_list *pos, *tmp;
-	unsigned n = 0;
 
 	if (!src->pub.active || !av->grh || !is_multicast(&av->dgid))
-		return 0;
+		return false;
 	if (av->dlid < UP_LID_MULTICAST || av->dlid == UP_LID_PERMISSIVE)
-		return 0;
+		return false;
 	g = group_find(src->tenant, &av->dgid);
 	if (!g)
-		return 0;
+		return false;
 	up_list_each (pos, tmp, &g->members) {
 		struct up_mcast_member *m = UP_CONTAINER_OF(pos, struct up_mcast_member, in_group);
 
-		if (!m->port->pub.active)
+		if (m->number <= *after || !m->port->pub.active)
 			continue;
-		each(m->qp, arg);
-		n++;
+		*after = m->number;
+		if (!each(m->qp, arg))
+			return true;
 	}
-	return n;
+	return false;
 }

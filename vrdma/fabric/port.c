@@ -486,7 +486,7 @@ void up_port_detach(struct up_port *port)
 		struct up_mcast_member *m =
 			UP_CONTAINER_OF(p->memberships.next, struct up_mcast_member, in_port);
 
-		up_mcast_forget(port, m->qp);
+		up_mcast_forget(m->qp);
 	}
 	up_worker_remove(port->worker, port);
 	p->driver = false;

@@ -242,7 +242,7 @@ void cx_qp_free(struct cx_qp *qp)
 {
 	cx_uar_use(qp, false);
 	cx_counter_absorb(qp->dev, qp);
-	up_mcast_forget(qp->dev->port, &qp->base);
+	up_mcast_forget(&qp->base);
 	count_user(qp, -1u);
 	up_qp_destroy(&qp->base);
 	cx_ring_drop(qp->dev, &qp->buf);
