@@ -595,6 +595,26 @@ static void window_by_reference_on_what_is_not_ones_own(void **state)
 	assert_true(mw->valid);
 }
 
+/* Each key of a process' list is looked up: a request that names very many is refused. */
+static void window_of_too_many_pieces(void **state)
+{
+	enum { MOST = 4096 };
+	struct up_mr *mr = key_of(UP_MR_LIST, MOST + 4);
+	struct up_mr *mem = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
+	struct cx_klm *klm = fake_alloc((MOST + 4) * sizeof(*klm), 64);
+
+	for (unsigned i = 0; i < MOST + 4; i++)
+		klm[i] = (struct cx_klm){htobe32(8), htobe32(mem->key), htobe64(FAKE_GPA)};
+	send_reference(klm, (MOST + 4) * sizeof(*klm), mem->key);
+	assert_int_equal(run(user, mr), UP_WC_MW_BIND_ERR);
+	assert_int_equal(mr->count, 0);
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	assert_int_equal(mr->count, MOST + 4);
+	send_reference(klm, MOST * sizeof(*klm), mem->key);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	assert_int_equal(mr->count, MOST);
+}
+
 /* The kernel's lists are followed by what was in the ring before. */
 /* Keeps one turn short: what it looks up is charged, and bounded. */
 static void list_in_crumbs(void **state)
@@ -696,6 +716,7 @@ int main(void)
 		TEST(list_by_bad_reference),
 		TEST(list_by_half_bad_reference),
 		TEST(window_by_reference_on_what_is_not_ones_own),
+		TEST(window_of_too_many_pieces),
 		TEST(inline_list_cut_short),
 		TEST(request_cut_short),
 		TEST(parts_of_a_list),
