@@ -32,6 +32,7 @@
 #include <rdma/fi_tagged.h>
 #include <rdma/providers/fi_log.h>
 #include <rdma/providers/fi_prov.h>
+#include <sched.h>
 
 /* The two models of registration of old; newer headers warn of their names. */
 enum upf_mr_model {
@@ -204,6 +205,7 @@ struct upf_ep {
 	size_t nsends;
 	struct up_list leaving; /* peers, see leave.c */
 	unsigned nleaving;	/* __atomic */
+	unsigned idle;		/* __atomic: progresses in vain since the last that was not */
 
 	size_t tx_size;
 	size_t rx_size;
@@ -301,9 +303,27 @@ void upf_leave(struct upf_ep *ep, up_peer peer);
 bool upf_stay(struct upf_ep *ep, up_peer peer);
 void upf_leaves_progress(struct upf_ep *ep);
 
+/* Progresses in vain before the processor is offered to others: some microseconds. */
+#define UPF_IDLE 256u
+
+/* Who polls may keep from its processor the very process that it waits for. */
+static inline void upf_ep_idle(struct upf_ep *ep)
+{
+	unsigned n = __atomic_load_n(&ep->idle, __ATOMIC_RELAXED) + 1;
+
+	if (unlikely(n >= UPF_IDLE)) {
+		n = 0;
+		sched_yield();
+	}
+	__atomic_store_n(&ep->idle, n, __ATOMIC_RELAXED);
+}
+
 static inline void upf_ep_progress(struct upf_ep *ep)
 {
-	up_progress(ep->up);
+	if (up_progress(ep->up))
+		__atomic_store_n(&ep->idle, 0, __ATOMIC_RELAXED);
+	else
+		upf_ep_idle(ep);
 	if (unlikely(__atomic_load_n(&ep->nleaving, __ATOMIC_RELAXED)))
 		upf_leaves_progress(ep);
 }

@@ -15,20 +15,6 @@ static uint64_t done_flags(const struct upf_send *s)
 	return FI_SEND | (s->tagged ? FI_TAGGED : FI_MSG);
 }
 
-/* The data leaves at once, or is copied: so it ends here. */
-static ssize_t send_small(struct upf_ep *ep, const struct upf_send *s, up_peer peer)
-{
-	int ret = -EAGAIN;
-
-	if (likely(!s->report || upf_cq_has_room(ep->txcq)))
-		ret = post(ep, s, peer, s->iov, s->n, UP_INJECT | upf_up_flags(s->flags), NULL,
-			   NULL);
-	if (unlikely(ret))
-		return upf_refuse_to(ep, s->to, peer, ret);
-	upf_tell(ep, s->ctx, done_flags(s), s->report, UPF_CNTR_SEND);
-	return 0;
-}
-
 static ssize_t send_large(struct upf_ep *ep, const struct upf_send *s, up_peer peer, size_t bytes)
 {
 	const struct iovec *iov = s->iov;
@@ -51,6 +37,25 @@ static ssize_t send_large(struct upf_ep *ep, const struct upf_send *s, up_peer p
 	return ret ? upf_refuse_to(ep, s->to, peer, ret) : 0;
 }
 
+/*
+ * The data leaves at once, so it ends here; what is injected may also be kept by the library. Other
+ * messages that it would keep end when they leave: who has their completion may go.
+ */
+static ssize_t send_small(struct upf_ep *ep, const struct upf_send *s, up_peer peer, size_t bytes)
+{
+	unsigned flags = UP_INJECT | (s->flags & FI_INJECT ? 0 : UP_AT_ONCE);
+	int ret = -EAGAIN;
+
+	if (likely(!s->report || upf_cq_has_room(ep->txcq)))
+		ret = post(ep, s, peer, s->iov, s->n, flags | upf_up_flags(s->flags), NULL, NULL);
+	if (unlikely(ret == -EAGAIN && flags & UP_AT_ONCE))
+		return send_large(ep, s, peer, bytes);
+	if (unlikely(ret))
+		return upf_refuse_to(ep, s->to, peer, ret);
+	upf_tell(ep, s->ctx, done_flags(s), s->report, UPF_CNTR_SEND);
+	return 0;
+}
+
 ssize_t upf_send(struct upf_ep *ep, const struct upf_send *s)
 {
 	size_t bytes = s->n == 1 ? s->iov[0].iov_len : upf_iov_bytes(s->iov, s->n);
@@ -62,6 +67,6 @@ ssize_t upf_send(struct upf_ep *ep, const struct upf_send *s)
 	if (s->flags & FI_INJECT && bytes > UP_INJECT_MAX)
 		return -FI_EMSGSIZE;
 	if (bytes <= UP_INJECT_MAX && !(s->flags & UPF_LATE))
-		return send_small(ep, s, peer);
+		return send_small(ep, s, peer, bytes);
 	return send_large(ep, s, peer, bytes);
 }

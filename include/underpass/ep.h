@@ -39,7 +39,8 @@ struct up_ep_attr {
 int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep);
 /*
  * Ends every open operation with -ECANCELED, and tells the peers that it goes. No other thread may
- * be using the endpoint, and none of its callbacks may be running.
+ * be using the endpoint, and none of its callbacks may be running. Injected messages that are kept
+ * for want of room have a while to leave (tag.h); nothing is received meanwhile.
  */
 void up_ep_close(struct up_ep *ep);
 

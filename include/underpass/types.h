@@ -51,6 +51,8 @@ enum up_flags {
 	UP_FENCE = 1 << 2,
 	/* `imm` goes along. */
 	UP_IMM = 1 << 3,
+	/* Of messages: not kept at this end when the peer makes no room for them (tag.h). */
+	UP_AT_ONCE = 1 << 4,
 };
 
 #define UP_INJECT_MAX 4096u /* bytes */

@@ -55,6 +55,8 @@ struct up_peer_state {
 	unsigned nopen;		 /* operations that have a number: sent, and not answered yet */
 	unsigned nqueued;	 /* that were started and wait in a protocol's own lists */
 	unsigned nparked;	 /* to resume; one that is being resumed is among them */
+	unsigned refusals;	 /* of messages, since a packet to it last found room */
+	size_t kept;		 /* bytes of injected messages that wait for room; tag's */
 	void *pending;		 /* the core's: the packet that was reserved */
 	size_t answer_room;	 /* left */
 	struct up_list open;	 /* struct up_op, with a number */
@@ -80,6 +82,8 @@ struct up_protocol {
 	void (*peer_gone)(struct up_ep *ep, struct up_peer_state *peer);
 	/* What it keeps of the peer's, or for it, that is no operation. May be NULL. */
 	unsigned (*busy)(struct up_ep *ep, struct up_peer_state *peer);
+	/* Is there something that a close shall wait for? May be NULL. */
+	bool (*lingers)(const struct up_ep *ep);
 	up_packet_handler *handlers[UP_PKT_TYPES]; /* NULL: another protocol's */
 };
 

@@ -5,6 +5,9 @@
 #include "base/log.h"
 
 #include <stdlib.h>
+#include <time.h>
+#include <underpass/tag.h>
+#include <unistd.h>
 
 /* In the order of starting; ended the other way round. */
 static const struct up_protocol *const protocols[] = {
@@ -201,6 +204,7 @@ int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep)
 		return -ENOMEM;
 	memset(core, 0, sizeof(*core));
 	core->pub.core = core;
+	core->owner_pid = getpid();
 	core->epoll = core->event = core->timer = -1;
 	core->automatic.epoll = core->automatic.kick = -1;
 	core->spin_ns = up_param(UP_PARAM_SPIN) * 1000;
@@ -222,12 +226,49 @@ int up_ep_open(const struct up_ep_attr *attr, struct up_ep **ep)
 	return r;
 }
 
+#define LINGER_LOOKS 10u /* a millisecond */
+
+static bool drop(struct up_ep *ep, struct up_peer_state *from, const struct up_packet *p,
+		 const void *payload)
+{
+	return true;
+}
+
+static bool lingers(const struct up_ep_private *core)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < core->nprotocols; i++) {
+		if (core->protocols[i]->lingers)
+			any |= core->protocols[i]->lingers(&core->pub);
+	}
+	return any;
+}
+
+/* What was told to be sent already may still find room, but nothing is received any more. Not in a
+ * forked child: it would send what its parent sends. */
+static void linger(struct up_ep_private *core)
+{
+	const struct timespec pause = {.tv_nsec = 1000000 / LINGER_LOOKS};
+
+	if (!lingers(core) || core->owner_pid != getpid())
+		return;
+	for (unsigned t = 0; t < UP_PKT_TYPES; t++)
+		core->handlers[t] = drop;
+	/* Looks, not the clock: who is stopped meanwhile has not waited. */
+	for (unsigned n = 0; n < UP_TAG_LINGER_MS * LINGER_LOOKS && lingers(core); n++) {
+		up_core_progress(core);
+		nanosleep(&pause, NULL);
+	}
+}
+
 void up_ep_close(struct up_ep *ep)
 {
 	struct up_ep_private *core = up_priv(ep);
 
 	up_auto_stop(core);
 	up_ep_lock(ep);
+	linger(core);
 	up_peers_fini(core);
 	while (core->nprotocols)
 		core->protocols[--core->nprotocols]->fini(ep);

@@ -138,6 +138,7 @@ void *up_send_reserve(struct up_peer_state *peer, struct up_op *op, size_t paylo
 		return refuse(core);
 	if (answer >= 0)
 		open_op(core, peer, op, room);
+	peer->refusals = 0;
 	peer->pending = packet;
 	return packet + HEADER;
 }

@@ -116,7 +116,8 @@ struct up_ep_private {
 	uint32_t nbuckets;
 	uint64_t peer_slots; /* allocated in pub.peers */
 	uint32_t nhashed;
-	bool closing; /* no more peers */
+	bool closing;	 /* no more peers */
+	pid_t owner_pid; /* that opened it */
 	uint32_t ncame;
 	/* Gone ones that nobody added, so that nobody may remove them either: the oldest is
 	 * forgotten when there are more than max_peers. */

@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-#define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM)
+#define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM | UP_AT_ONCE)
+/*
+ * Refusals in a row before messages are kept: a receiver that looks makes room sooner, and then
+ * nothing is copied here.
+ */
+#define KEEP_AFTER 64u
 /* In `flags`, of messages without a tag. */
 #define UNTAGGED (1u << 16)
 
@@ -18,7 +23,8 @@ struct send {
 	unsigned flags;
 	up_done *done;
 	void *ctx;
-	void *copy; /* of what was injected; or NULL */
+	void *copy;  /* of what was injected; or NULL */
+	size_t kept; /* bytes that it counts for, of the peer's and the endpoint's */
 	struct up_bulk_source source;
 	struct iovec iov[UP_IOV_MAX];
 };
@@ -61,17 +67,23 @@ static int send_eager(struct up_peer_state *peer, struct up_op *op, uint64_t tag
 	return 0;
 }
 
+static void discard(struct send *s)
+{
+	s->peer->kept -= s->kept;
+	s->ep->tag->kept -= s->kept;
+	up_bulk_withdraw(s->ep, &s->source);
+	free(s->copy);
+	up_pool_put(&s->ep->tag->send_pool, s);
+}
+
 static void end(struct send *s, int status)
 {
-	struct up_ep *ep = s->ep;
 	up_done *done = s->done;
 	void *ctx = s->ctx;
 	size_t bytes = s->source.bytes;
 	bool tell = done && (status || !(s->flags & UP_INJECT));
 
-	up_bulk_withdraw(ep, &s->source);
-	free(s->copy);
-	up_pool_put(&ep->tag->send_pool, s);
+	discard(s);
 	if (tell)
 		done(ctx, status, status ? 0 : bytes);
 }
@@ -122,6 +134,18 @@ static int resume(struct up_op *op)
 	return start(UP_CONTAINER_OF(op, struct send, op));
 }
 
+/* What a caller wants to be sent. */
+struct message {
+	uint64_t tag;
+	const struct iovec *iov;
+	size_t n;
+	size_t bytes;
+	uint64_t imm;
+	unsigned flags;
+	up_done *done;
+	void *ctx;
+};
+
 /* The memory of the pieces is the operation's own from here on. */
 static int copy_injected(struct send *s)
 {
@@ -134,8 +158,7 @@ static int copy_injected(struct send *s)
 	return 0;
 }
 
-static struct send *create(struct up_ep *ep, struct up_peer_state *peer, const struct iovec *iov,
-			   size_t n, size_t bytes, unsigned flags)
+static struct send *create(struct up_ep *ep, struct up_peer_state *peer, const struct message *m)
 {
 	struct send *s = up_pool_get(&ep->tag->send_pool);
 
@@ -144,39 +167,32 @@ static struct send *create(struct up_ep *ep, struct up_peer_state *peer, const s
 	s->op = (struct up_op){.answered = answered, .resume = resume};
 	s->ep = ep;
 	s->peer = peer;
-	s->flags = flags;
+	s->tag = m->tag;
+	s->imm = m->imm;
+	s->flags = m->flags;
+	s->done = m->done;
+	s->ctx = m->ctx;
 	s->copy = NULL;
-	s->source = (struct up_bulk_source){.peer = peer, .iov = s->iov, .n = n, .bytes = bytes};
-	if (n)
-		memcpy(s->iov, iov, n * sizeof(*iov));
-	if (flags & UP_INJECT && copy_injected(s)) {
+	s->kept = 0;
+	s->source =
+		(struct up_bulk_source){.peer = peer, .iov = s->iov, .n = m->n, .bytes = m->bytes};
+	if (m->n)
+		memcpy(s->iov, m->iov, m->n * sizeof(*m->iov));
+	if (m->flags & UP_INJECT && copy_injected(s)) {
 		up_pool_put(&ep->tag->send_pool, s);
 		return NULL;
 	}
 	return s;
 }
 
-static void discard(struct send *s)
+static int send_with_op(struct up_ep *ep, struct up_peer_state *peer, const struct message *m)
 {
-	up_bulk_withdraw(s->ep, &s->source);
-	free(s->copy);
-	up_pool_put(&s->ep->tag->send_pool, s);
-}
-
-static int send_with_op(struct up_ep *ep, struct up_peer_state *peer, uint64_t tag,
-			const struct iovec *iov, size_t n, size_t bytes, uint64_t imm,
-			unsigned flags, up_done *done, void *ctx)
-{
-	bool fenced = flags & UP_FENCE && !up_peer_quiet(peer);
-	struct send *s = create(ep, peer, iov, n, bytes, flags);
+	bool fenced = m->flags & UP_FENCE && !up_peer_quiet(peer);
+	struct send *s = create(ep, peer, m);
 	int ret;
 
 	if (!s)
 		return -EAGAIN;
-	s->tag = tag;
-	s->imm = imm;
-	s->done = done;
-	s->ctx = ctx;
 	if (fenced) {
 		up_op_park(peer, &s->op);
 		return 0;
@@ -187,37 +203,72 @@ static int send_with_op(struct up_ep *ep, struct up_peer_state *peer, uint64_t t
 	return ret;
 }
 
-static int send_locked(struct up_ep *ep, up_peer to, uint64_t tag, const struct iovec *iov,
-		       size_t n, size_t bytes, uint64_t imm, unsigned flags, up_done *done,
-		       void *ctx)
+/* There was no room: it is sent later, or refused. */
+static int keep(struct up_ep *ep, struct up_peer_state *peer, const struct message *m)
+{
+	size_t copied = m->flags & UP_INJECT ? m->bytes + !m->bytes : 0;
+	struct send *s;
+
+	if (m->flags & UP_AT_ONCE)
+		return -EAGAIN;
+	if (peer->refusals < KEEP_AFTER) {
+		peer->refusals++;
+		return -EAGAIN;
+	}
+	if (peer->nparked >= UP_TAG_KEPT || peer->kept + copied > UP_TAG_KEPT_BYTES)
+		return -EAGAIN;
+	s = create(ep, peer, m);
+	if (!s)
+		return -EAGAIN;
+	s->kept = copied;
+	peer->kept += copied;
+	ep->tag->kept += copied;
+	up_op_park(peer, &s->op);
+	return 0;
+}
+
+static __attribute__((noinline)) int send_slow(struct up_ep *ep, struct up_peer_state *peer,
+					       const struct message *m)
+{
+	bool plain = !(m->flags & (UP_DELIVERED | UP_FENCE)) && is_eager(peer, m->bytes);
+	int ret = -EAGAIN;
+
+	if (!plain && !up_peer_stuck(peer))
+		ret = send_with_op(ep, peer, m);
+	return ret == -EAGAIN ? keep(ep, peer, m) : ret;
+}
+
+static int send_locked(struct up_ep *ep, up_peer to, const struct message *m)
 {
 	struct up_peer_state *peer;
 	int ret = 0;
 
-	peer = up_peer_start(ep, to, &ret);
+	peer = up_peer_get(ep, to, &ret);
 	if (!peer)
 		return ret;
-	if (__builtin_expect(flags & (UP_DELIVERED | UP_FENCE) || !is_eager(peer, bytes), 0))
-		return send_with_op(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
-	ret = send_eager(peer, NULL, tag, iov, n, bytes, imm, flags);
-	if (!ret && done && !(flags & UP_INJECT))
-		done(ctx, 0, bytes);
-	return ret;
+	if (__builtin_expect(up_peer_stuck(peer) || m->flags & (UP_DELIVERED | UP_FENCE) ||
+				     !is_eager(peer, m->bytes),
+			     0) ||
+	    __builtin_expect(
+		    send_eager(peer, NULL, m->tag, m->iov, m->n, m->bytes, m->imm, m->flags) != 0,
+		    0))
+		return send_slow(ep, peer, m);
+	if (m->done && !(m->flags & UP_INJECT))
+		m->done(m->ctx, 0, m->bytes);
+	return 0;
 }
 
-static int send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
-		uint64_t imm, unsigned flags, up_done *done, void *ctx)
+static inline int send(struct up_ep *ep, up_peer peer, struct message *m)
 {
-	size_t bytes;
 	int ret;
 
-	if (!up_iov_valid(iov, n))
+	if (!up_iov_valid(m->iov, m->n))
 		return -EINVAL;
-	bytes = n == 1 ? iov[0].iov_len : up_iov_bytes(iov, n);
-	if (flags & UP_INJECT && bytes > UP_INJECT_MAX)
+	m->bytes = m->n == 1 ? m->iov[0].iov_len : up_iov_bytes(m->iov, m->n);
+	if (m->flags & UP_INJECT && m->bytes > UP_INJECT_MAX)
 		return -EINVAL;
 	up_ep_lock(ep);
-	ret = send_locked(ep, peer, tag, iov, n, bytes, imm, flags, done, ctx);
+	ret = send_locked(ep, peer, m);
 	up_ep_unlock(ep);
 	return ret;
 }
@@ -225,15 +276,26 @@ static int send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec
 int up_tag_send(struct up_ep *ep, up_peer peer, uint64_t tag, const struct iovec *iov, size_t n,
 		uint64_t imm, unsigned flags, up_done *done, void *ctx)
 {
-	if (flags & ~FLAGS)
-		return -EINVAL;
-	return send(ep, peer, tag, iov, n, imm, flags, done, ctx);
+	struct message m = {.tag = tag,
+			    .iov = iov,
+			    .n = n,
+			    .imm = imm,
+			    .flags = flags,
+			    .done = done,
+			    .ctx = ctx};
+
+	return flags & ~FLAGS ? -EINVAL : send(ep, peer, &m);
 }
 
 int up_msg_send(struct up_ep *ep, up_peer peer, const struct iovec *iov, size_t n, uint64_t imm,
 		unsigned flags, up_done *done, void *ctx)
 {
-	if (flags & ~FLAGS)
-		return -EINVAL;
-	return send(ep, peer, 0, iov, n, imm, flags | UNTAGGED, done, ctx);
+	struct message m = {.iov = iov,
+			    .n = n,
+			    .imm = imm,
+			    .flags = flags | UNTAGGED,
+			    .done = done,
+			    .ctx = ctx};
+
+	return flags & ~FLAGS ? -EINVAL : send(ep, peer, &m);
 }

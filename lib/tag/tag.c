@@ -70,6 +70,11 @@ static unsigned busy(struct up_ep *ep, struct up_peer_state *peer)
 	return n + up_tag_messages_of(ep->tag, peer);
 }
 
+static bool lingers(const struct up_ep *ep)
+{
+	return ep->tag->kept != 0;
+}
+
 static void end_moving(struct up_ep *ep, struct up_tag_recv *r)
 {
 	struct up_tag_info info = r->info;
@@ -109,6 +114,7 @@ const struct up_protocol up_tag_protocol = {
 	.fini = fini,
 	.peer_gone = peer_gone,
 	.busy = busy,
+	.lingers = lingers,
 	.handlers = {[UP_PKT_TAG_EAGER] = up_tag_eager_packet,
 		     [UP_PKT_TAG_RENDEZVOUS] = up_tag_rendezvous_packet},
 };

@@ -108,6 +108,7 @@ struct up_tag_state {
 	struct up_list claimed; /* struct up_tag_message */
 	size_t held;		/* bytes of unexpected ones, claimed ones too */
 	size_t most;		/* of them */
+	size_t kept;		/* bytes of injected messages that wait for room, of all peers */
 	size_t look_through;	/* bytes of packets that are taken beyond that */
 	bool closing;
 

@@ -5,7 +5,9 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A guard against hanging. */
 #define PATIENCE_MS 60000
@@ -90,6 +92,60 @@ static void test_full(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* Starts an operation while only the sender makes progress; as long as it takes, within bounds. */
+#define DO_ALONE(rig, call)                                                                        \
+	do {                                                                                       \
+		ssize_t alone_ret = -FI_EAGAIN;                                                    \
+		for (int alone_n = 0; alone_n < 10000 && alone_ret == -FI_EAGAIN; alone_n++) {     \
+			alone_ret = (call);                                                        \
+			fi_cq_read((rig)->a.txcq, NULL, 0);                                        \
+		}                                                                                  \
+		assert_int_equal(alone_ret, 0);                                                    \
+	} while (0)
+
+/* A receiver that makes no progress: messages wait at the sender, and come in order. Injected ones
+ * end at once, the others when they leave. */
+static void test_sleeping_receiver(void **state)
+{
+	enum { INJECTS = 100, SENDS = 10 };
+	static uint8_t data[INJECTS + 2 * SENDS][4000], big[40000], to[40000];
+	int n = INJECTS + 2 * SENDS, gone = 0;
+	struct fi_cq_tagged_entry e;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	for (int i = 0; i < n; i++) {
+		uint64_t tag = (uint64_t)i;
+
+		memset(data[i], i, sizeof(data[i]));
+		if (i < INJECTS)
+			DO_ALONE(&rig, fi_tinject(rig.a.ep, data[i], 400, rig.a.peer, tag));
+		else if (i % 2)
+			DO_ALONE(&rig,
+				 fi_tsend(rig.a.ep, data[i], 4000, NULL, rig.a.peer, tag, data[i]));
+		else
+			DO_ALONE(&rig,
+				 fi_tsend(rig.a.ep, big, sizeof(big), NULL, rig.a.peer, tag, big));
+	}
+	while (fi_cq_read(rig.a.txcq, &e, 1) == 1)
+		gone++;
+	assert_int_equal(gone, 0);
+	for (int i = 0; i < n; i++) {
+		size_t len = i < INJECTS ? 400 : i % 2 ? 4000 : sizeof(big);
+
+		FI_RIG_DO(&rig,
+			  fi_trecv(rig.b.ep, to, sizeof(to), NULL, rig.b.peer, 0, UINT64_MAX, to));
+		e = fi_rig_wait(&rig, rig.b.rxcq);
+		assert_int_equal(e.tag, i);
+		assert_int_equal(e.len, len);
+		assert_memory_equal(to, len == sizeof(big) ? big : data[i], len);
+	}
+	for (int i = 0; i < 2 * SENDS; i++)
+		fi_rig_wait(&rig, rig.a.txcq);
+	fi_rig_nothing(&rig, rig.a.txcq);
+	fi_rig_teardown(&rig);
+}
+
 static void test_selective(void **state)
 {
 	const struct fi_rig_attr attr = {.tx_bind = FI_SELECTIVE_COMPLETION};
@@ -111,6 +167,57 @@ static void test_selective(void **state)
 	FI_RIG_DO(&rig, fi_sendmsg(rig.a.ep, &msg, FI_COMPLETION));
 	assert_ptr_equal(fi_rig_wait(&rig, rig.a.txcq).op_context, &iov);
 	fi_rig_nothing(&rig, rig.a.txcq);
+	fi_rig_teardown(&rig);
+}
+
+/* ---- one processor ---- */
+
+/* Neither side ever sleeps; what the scheduler gives each at a time would make it minutes. */
+#define TURNS 20000
+
+static void turn(struct fi_side *s, bool first)
+{
+	struct fi_cq_tagged_entry e;
+	char buf[8];
+
+	if (first)
+		assert_int_equal(fi_inject(s->ep, "turn", 5, s->peer), 0);
+	assert_int_equal(fi_recv(s->ep, buf, sizeof(buf), NULL, FI_ADDR_UNSPEC, NULL), 0);
+	while (fi_cq_read(s->rxcq, &e, 1) == -FI_EAGAIN)
+		;
+	if (!first)
+		assert_int_equal(fi_inject(s->ep, "turn", 5, s->peer), 0);
+}
+
+static void *turns(void *arg)
+{
+	for (int i = 0; i < TURNS; i++)
+		turn(arg, false);
+	return NULL;
+}
+
+/* Two that poll share a processor: the one that waits lets the other have it. */
+static void test_one_processor(void **state)
+{
+	cpu_set_t all, one;
+	struct fi_rig rig;
+	pthread_t thread;
+	int cpu = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	alarm(60);
+	assert_int_equal(pthread_create(&thread, NULL, turns, &rig.b), 0);
+	for (int i = 0; i < TURNS; i++)
+		turn(&rig.a, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	alarm(0);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 	fi_rig_teardown(&rig);
 }
 
@@ -436,11 +543,12 @@ static void test_event_queue(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),	    cmocka_unit_test(test_full),
-		cmocka_unit_test(test_selective),   cmocka_unit_test(test_waiting),
-		cmocka_unit_test(test_no_waiting),  cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_counter),	    cmocka_unit_test(test_poll_set),
-		cmocka_unit_test(test_event_queue), cmocka_unit_test(test_counter_polls),
+		cmocka_unit_test(test_formats),		  cmocka_unit_test(test_full),
+		cmocka_unit_test(test_selective),	  cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_no_waiting),	  cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_counter),		  cmocka_unit_test(test_poll_set),
+		cmocka_unit_test(test_event_queue),	  cmocka_unit_test(test_counter_polls),
+		cmocka_unit_test(test_sleeping_receiver), cmocka_unit_test(test_one_processor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
