@@ -100,9 +100,13 @@ static int check_ep(const struct fi_ep_attr *a)
 	return 0;
 }
 
+/* FI_PROGRESS_CONTROL_UNIFIED (fi_domain(3)), which libfabric has since 1.21: manual, and nobody
+ * calls two functions at once. */
+#define PROGRESS_UNIFIED 3
+
 static bool is_progress(enum fi_progress p)
 {
-	return p == FI_PROGRESS_UNSPEC || p == FI_PROGRESS_AUTO || p == FI_PROGRESS_MANUAL;
+	return (unsigned)p <= PROGRESS_UNIFIED;
 }
 
 int upf_check_domain(const struct fi_domain_attr *a)

@@ -170,6 +170,23 @@ static void test_choices(void **state)
 	fi_freeinfo(info);
 }
 
+/* FI_PROGRESS_CONTROL_UNIFIED, which Open MPI 5 asks for, and the next that there may be. */
+static void test_later_progress(void **state)
+{
+	const enum fi_progress unified = (enum fi_progress)3, unknown = (enum fi_progress)4;
+	struct fi_info *hints = fi_rig_hints(), *info;
+
+	hints->domain_attr->control_progress = unified;
+	hints->domain_attr->data_progress = unified;
+	assert_int_equal(offers(hints, &info), 0);
+	assert_int_equal(info->domain_attr->control_progress, unified);
+	assert_int_equal(info->domain_attr->data_progress, unified);
+	fi_freeinfo(info);
+	hints = fi_rig_hints();
+	hints->domain_attr->control_progress = unknown;
+	refused(hints);
+}
+
 /* What is bound to an endpoint before it is enabled, and what fails without. */
 static void test_states(void **state)
 {
@@ -243,10 +260,10 @@ static void test_other_domain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_offer),	     cmocka_unit_test(test_caps),
-		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_mr_modes),
-		cmocka_unit_test(test_choices),	     cmocka_unit_test(test_states),
-		cmocka_unit_test(test_other_domain),
+		cmocka_unit_test(test_offer),	cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_mr_modes),
+		cmocka_unit_test(test_choices), cmocka_unit_test(test_later_progress),
+		cmocka_unit_test(test_states),	cmocka_unit_test(test_other_domain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
