@@ -37,6 +37,10 @@ class Missing(Exception):
     """A side cannot be measured; the text says why."""
 
 
+class Ended(Missing):
+    """It ended, or says nothing any more."""
+
+
 class Side:
     """Two processes of one program, connected; role 0 is spoken to."""
 
@@ -79,7 +83,7 @@ class Side:
             ready, _, _ = select.select([self.processes[0].stdout], [], [], PATIENCE)
             line = self.processes[0].stdout.readline() if ready else b""
             if not line:
-                raise Missing(self.last_words() or ("it ended" if ready else f"no answer within {PATIENCE} s"))
+                raise Ended(self.last_words() or ("it ended" if ready else f"no answer within {PATIENCE} s"))
             if line.startswith(b"{"):
                 return json.loads(line)
 
@@ -101,17 +105,16 @@ class Side:
         self.stop()
 
     def stop(self):
-        """At the end of their input they end by themselves, and leave nothing in /dev/shm; who does not is killed."""
+        """At the end of their input they end by themselves. Who does not is told to, as libfabric's shm removes its files then."""
         if self.processes:
             with contextlib.suppress(OSError):
                 self.processes[0].stdin.close()
         for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=GRACE)
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=GRACE)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
             process.wait()
         self.processes = []
 
@@ -155,11 +158,12 @@ class Bench:
         start = time.monotonic()
         try:
             value = side.ask(test, row.argument, count)
-        except (Missing, OSError) as error:
-            if side.processes and side.processes[0].poll() is None and "no answer" not in str(error):
-                self.why[key] = str(error)
-            else:
-                side.fail(f"{test} {row.size}: {error}")
+        except (Ended, OSError) as error:
+            # Its other process may be waiting for this one, and poll where the next side is measured.
+            side.fail(f"{test} {row.size}: {error}")
+            return
+        except Missing as error:
+            self.why[key] = str(error)
             return
         if first and row.unit not in FIXED:
             took = max(time.monotonic() - start, 1e-4)
