@@ -46,6 +46,7 @@ class Side:
 
     def __init__(self, name, folder):
         self.name, self.why, self.processes, self.started = name, None, [], False
+        self.failures = []  # of processes that did not end well by themselves
         self.folder, self.log = folder, folder / f"{name}.log"
 
     def open(self, spec, build, hosts):
@@ -115,7 +116,8 @@ class Side:
                     process.wait(timeout=GRACE)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
-            process.wait()
+            if process.wait():
+                self.failures.append(f"a process ended with status {process.returncode}")
         self.processes = []
 
 
@@ -326,6 +328,7 @@ def quick_status(bench):
     """What is ours, was built and could be started must work to the end; what is beside it is not for this tree to test."""
     ours = {name: side for name, side in bench.sides.items() if name.startswith("underpass")}
     broken = [f"{name}: {side.why}" for name, side in ours.items() if side.why and side.started]
+    broken += [f"{name}: {failure}" for name, side in ours.items() if side.started for failure in side.failures]
     broken += [f"{name}: {test}: {why}" for (_, (name, test)), why in bench.why.items() if name in ours]
     for line in broken:
         print(f"BROKEN {line}")

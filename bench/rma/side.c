@@ -259,7 +259,8 @@ int main(int argc, char **argv)
 	else
 		follow();
 	if (api.close) {
-		for (unsigned i = 0; i < side.ncrowd; i++)
+		/* Those of role 0 are its one endpoint. */
+		for (unsigned i = 0; side.role && i < side.ncrowd; i++)
 			api.close(side.crowd[i]);
 		api.close(side.end);
 	}
