@@ -36,13 +36,14 @@ struct up_tag_recv;
  * `done`. Flags: UP_INJECT, UP_DELIVERED (matched and placed), UP_FENCE, UP_IMM, UP_AT_ONCE.
  * 0, -EAGAIN, -EINVAL, -EHOSTDOWN.
  *
- * Without room at the peer the answer is -EAGAIN; but when it has been that many times, because the
- * peer makes no progress, messages are kept at this end and 0 is the answer: up to
- * UP_TAG_KEPT_BYTES of injected ones and UP_TAG_KEPT messages for each peer. Progress sends them
- * when there is room, in order; until then operations of other kinds with that peer get -EAGAIN.
- * The end of a message that was not injected comes then, too. up_ep_close() waits up to
+ * Without room at the peer the answer is -EAGAIN; but when it has been that UP_TAG_KEEP_AFTER times
+ * in a row, because the peer makes no progress, messages are kept at this end and 0 is the answer:
+ * up to UP_TAG_KEPT_BYTES of injected ones and UP_TAG_KEPT messages for each peer. Progress sends
+ * them when there is room, in order; until then operations of other kinds with that peer get
+ * -EAGAIN. The end of a message that was not injected comes then, too. up_ep_close() waits up to
  * UP_TAG_LINGER_MS for injected ones to leave.
  */
+#define UP_TAG_KEEP_AFTER 64u
 #define UP_TAG_KEPT_BYTES (256u << 10)
 #define UP_TAG_KEPT 1024u
 #define UP_TAG_LINGER_MS 1000u

@@ -2,6 +2,7 @@
 /* Endpoints: their opening and closing, the lock, progress, and the packets' way to a protocol. */
 #include "core/param.h"
 #include "core/private.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -249,7 +250,7 @@ static bool lingers(const struct up_ep_private *core)
  * forked child: it would send what its parent sends. */
 static void linger(struct up_ep_private *core)
 {
-	const struct timespec pause = {.tv_nsec = 1000000 / LINGER_LOOKS};
+	const struct timespec pause = {.tv_nsec = UP_MSEC / LINGER_LOOKS};
 
 	if (!lingers(core) || core->owner_pid != getpid())
 		return;

@@ -5,11 +5,6 @@
 #include <string.h>
 
 #define FLAGS (UP_INJECT | UP_DELIVERED | UP_FENCE | UP_IMM | UP_AT_ONCE)
-/*
- * Refusals in a row before messages are kept: a receiver that looks makes room sooner, and then
- * nothing is copied here.
- */
-#define KEEP_AFTER 64u
 /* In `flags`, of messages without a tag. */
 #define UNTAGGED (1u << 16)
 
@@ -211,7 +206,8 @@ static int keep(struct up_ep *ep, struct up_peer_state *peer, const struct messa
 
 	if (m->flags & UP_AT_ONCE)
 		return -EAGAIN;
-	if (peer->refusals < KEEP_AFTER) {
+	/* A receiver that looks makes room sooner, and then nothing is copied here. */
+	if (peer->refusals < UP_TAG_KEEP_AFTER) {
 		peer->refusals++;
 		return -EAGAIN;
 	}

@@ -90,6 +90,15 @@ static void send_all(struct rig *rig, struct row *row)
 	assert_true(up_peer_busy(rig->a, rig->to_b));
 }
 
+/* How each test begins. */
+static void send_to_sleeper(struct rig *rig, struct row *row, const struct kind *kinds,
+			    unsigned nkinds)
+{
+	rig_setup(rig, NULL);
+	row_init(row, kinds, nkinds);
+	send_all(rig, row);
+}
+
 static void received(void *ctx, int status, const struct up_tag_info *info)
 {
 	struct row *row = ctx;
@@ -140,9 +149,7 @@ static void in_order(void **state)
 	struct rig rig;
 	uint64_t start;
 
-	rig_setup(&rig, NULL);
-	row_init(&row, mixed, UP_ARRAY_SIZE(mixed));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, mixed, UP_ARRAY_SIZE(mixed));
 	assert_true(row.injected >= 40u << 10);
 	assert_true(ended(&row, 0) < row.plain);
 	receive_all(&rig, &row);
@@ -163,9 +170,7 @@ static void bounded(void **state)
 	static struct row row;
 	struct rig rig;
 
-	rig_setup(&rig, NULL);
-	row_init(&row, small, UP_ARRAY_SIZE(small));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, small, UP_ARRAY_SIZE(small));
 	assert_true(row.injected + small[0].bytes > UP_TAG_KEPT_BYTES);
 	receive_all(&rig, &row);
 	/* And again, as what was kept has left. */
@@ -183,9 +188,7 @@ static void at_once(void **state)
 	const struct iovec iov = {(uint8_t[]){1}, 1};
 	struct rig rig;
 
-	rig_setup(&rig, NULL);
-	row_init(&row, plain, UP_ARRAY_SIZE(plain));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, plain, UP_ARRAY_SIZE(plain));
 	for (unsigned i = 0; i < ENOUGH; i++)
 		assert_int_equal(up_tag_send(rig.a, rig.to_b, TAG, &iov, 1, 0,
 					     UP_INJECT | UP_AT_ONCE, NULL, NULL),
@@ -208,9 +211,7 @@ static void peer_gone(void **state)
 	uint64_t start = rig_now_us();
 	unsigned before;
 
-	rig_setup(&rig, NULL);
-	row_init(&row, mixed, UP_ARRAY_SIZE(mixed));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, mixed, UP_ARRAY_SIZE(mixed));
 	before = ended(&row, 0);
 	up_ep_close(rig.b);
 	while (ended(&row, -EHOSTDOWN) + ended(&row, 0) < row.plain) {
@@ -229,9 +230,7 @@ static void removed(void **state)
 	static struct row row;
 	struct rig rig;
 
-	rig_setup(&rig, NULL);
-	row_init(&row, plain, UP_ARRAY_SIZE(plain));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, plain, UP_ARRAY_SIZE(plain));
 	up_peer_remove(rig.a, rig.to_b);
 	assert_true(ended(&row, -ECANCELED) > 0);
 	assert_int_equal(ended(&row, -ECANCELED) + ended(&row, 0), row.sent);
@@ -271,9 +270,7 @@ static void close_lingers(void **state)
 	pthread_t thread;
 
 	r.rig = &rig;
-	rig_setup(&rig, NULL);
-	row_init(&row, small, UP_ARRAY_SIZE(small));
-	send_all(&rig, &row);
+	send_to_sleeper(&rig, &row, small, UP_ARRAY_SIZE(small));
 	assert_int_equal(pthread_create(&thread, NULL, receive_in_thread, &r), 0);
 	up_ep_close(rig.a);
 	while (row.got < row.sent && rig_now_us() - start < RIG_PATIENCE_MS * 1000ull)

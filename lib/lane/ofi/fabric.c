@@ -49,6 +49,11 @@ bool up_ofi_internet(uint32_t format)
 	return format == FI_SOCKADDR || format == FI_SOCKADDR_IN || format == FI_SOCKADDR_IN6;
 }
 
+uint32_t up_ofi_format(int family)
+{
+	return family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
+}
+
 static bool usable(const struct fi_info *info, const struct ofi_kind *kind)
 {
 	return !strstr(info->fabric_attr->prov_name, NEVER) &&

@@ -24,7 +24,7 @@ static int open_listener(struct ofi_lane *lane)
 
 	if (!info)
 		return -ENOMEM;
-	info->addr_format = lane->family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
+	info->addr_format = up_ofi_format(lane->family);
 	ret = up_ofi_set_addr(&info->src_addr, &info->src_addrlen, &a);
 	if (!ret)
 		ret = fi_passive_ep(lane->fabric, info, &lane->pep, lane);
@@ -84,7 +84,7 @@ static int msg_conn_open(struct ofi_conn *c, const union ofi_sockaddr *to)
 
 	if (!info)
 		return -ENOMEM;
-	info->addr_format = to->sa.sa_family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
+	info->addr_format = up_ofi_format(to->sa.sa_family);
 	ret = make_ep(c, info);
 	fi_freeinfo(info);
 	return ret ? ret : fi_connect(c->ep, to, NULL, 0);

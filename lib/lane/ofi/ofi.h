@@ -292,6 +292,8 @@ void up_ofi_close_fid(struct fid *fid);
 int up_ofi_set_addr(void **addr, size_t *len, const union ofi_sockaddr *to);
 /* Are addresses of this format those of the internet? */
 bool up_ofi_internet(uint32_t format);
+/* The one of a family. */
+uint32_t up_ofi_format(int family);
 /* Registers memory where the provider wants that; else *mr is NULL. 0 or a negative errno. */
 int up_ofi_register(struct ofi_lane *lane, void *mem, size_t bytes, uint64_t access,
 		    struct fid_mr **mr);

@@ -290,7 +290,7 @@ static int set_place(struct ofi_lane *lane)
 	lane->nips = 1;
 	if (!up_ofi_internet(info->addr_format))
 		return 0;
-	info->addr_format = lane->family == AF_INET ? FI_SOCKADDR_IN : FI_SOCKADDR_IN6;
+	info->addr_format = up_ofi_format(lane->family);
 	a = up_ofi_sockaddr(lane->family, lane->ips[0], 0);
 	return up_ofi_set_addr(&info->src_addr, &info->src_addrlen, &a);
 }
