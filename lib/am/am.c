@@ -75,13 +75,16 @@ static void answered(struct up_op *up_op, int status, const struct up_packet *p,
 		     const void *payload)
 {
 	struct am_op *op = UP_CONTAINER_OF(up_op, struct am_op, op);
+	struct up_ep *ep = up_op->peer->ep;
 	up_done *done = op->done;
 	void *ctx = op->ctx;
 	size_t bytes = status ? 0 : op->bytes;
 
-	put_op(up_op->peer->ep->am, op);
-	if (done)
+	put_op(ep->am, op);
+	if (done) {
 		done(ctx, status, bytes);
+		up_core_told(ep);
+	}
 }
 
 static struct am_op *get_op(struct up_am_state *am)

@@ -155,8 +155,16 @@ static inline void up_core_room(struct up_ep *ep)
 		up_core_kick(ep);
 	}
 }
-/* Something ended inside of the call that started it: another thread may be waiting for that. */
 void up_core_happened(struct up_ep *ep);
+/*
+ * With every callback that tells the application of an end: that may be inside of one thread's call
+ * while another sleeps until it.
+ */
+static inline void up_core_told(struct up_ep *ep)
+{
+	if (__builtin_expect(ep->shared, 0))
+		up_core_happened(ep);
+}
 
 /* The first lane of the endpoint that has mem_alloc, or NULL. */
 struct up_lane *up_ep_mem_lane(struct up_ep *ep);

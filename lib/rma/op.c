@@ -59,26 +59,27 @@ void up_rma_part_free(struct up_peer_state *peer, struct up_rma_part *part)
 
 void up_rma_part_end(struct up_rma_part *part, int status)
 {
-	struct up_rma_state *rma = part->op.peer->ep->rma;
+	struct up_ep *ep = part->op.peer->ep;
 	up_done *done = part->done;
 	void *ctx = part->ctx;
 	size_t len = part->len;
 	unsigned flags = part->flags;
 
 	part->op.peer->rma->parts--;
-	up_pool_put(&rma->parts, part);
-	up_rma_tell(done, ctx, flags, status, len);
+	up_pool_put(&ep->rma->parts, part);
+	up_rma_tell(ep, done, ctx, flags, status, len);
 }
 
 /* Before its turn it can only fail: its peer is gone. */
 static void failed(struct up_op *op, int status, const struct up_packet *p, const void *payload)
 {
 	struct up_rma_op *w = UP_CONTAINER_OF(op, struct up_rma_op, op);
+	struct up_ep *ep = w->peer->ep;
 	up_done *done = w->done;
 	void *ctx = w->ctx;
 
 	up_rma_op_discard(w);
-	up_rma_tell(done, ctx, 0, status, 0);
+	up_rma_tell(ep, done, ctx, 0, status, 0);
 }
 
 static struct up_list *queue_of(struct up_rma_op *w)
@@ -175,6 +176,7 @@ static void leave_queue(struct up_rma_op *w)
 
 static void end_if_over(struct up_rma_op *w)
 {
+	struct up_ep *ep = w->peer->ep;
 	up_done *done = w->done;
 	void *ctx = w->ctx;
 	int status = w->status;
@@ -184,7 +186,7 @@ static void end_if_over(struct up_rma_op *w)
 	if (w->queued || w->out)
 		return;
 	up_rma_op_discard(w);
-	up_rma_tell(done, ctx, flags, status, bytes);
+	up_rma_tell(ep, done, ctx, flags, status, bytes);
 }
 
 void up_rma_drive(struct up_list *queue)

@@ -221,10 +221,13 @@ void up_rma_op_advance(struct up_rma_op *w, int status);
 void up_rma_drive(struct up_list *queue);
 
 /* Tells the application that an operation has ended, if it wants to know. */
-static inline void up_rma_tell(up_done *done, void *ctx, unsigned flags, int status, size_t bytes)
+static inline void up_rma_tell(struct up_ep *ep, up_done *done, void *ctx, unsigned flags,
+			       int status, size_t bytes)
 {
-	if (done && (status || !(flags & UP_INJECT)))
+	if (done && (status || !(flags & UP_INJECT))) {
 		done(ctx, status, status ? 0 : bytes);
+		up_core_told(ep);
+	}
 }
 
 /* write.c */

@@ -304,14 +304,9 @@ bool up_rma_move_all(struct up_peer_state *peer, const struct up_rma_call *c, un
 	return true;
 }
 
-/* The end, inside of the call that started it; another thread may be waiting for it. */
 static void end(struct up_peer_state *peer, const struct up_rma_call *c, int status)
 {
-	struct up_ep *ep = peer->ep;
-
-	up_rma_tell(c->done, c->ctx, c->flags, status, c->bytes);
-	if (ep->shared)
-		up_core_happened(ep);
+	up_rma_tell(peer->ep, c->done, c->ctx, c->flags, status, c->bytes);
 }
 
 bool up_rma_direct_move(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access)

@@ -41,6 +41,7 @@ static void end(struct up_ep *ep, struct up_tag_recv *w, int status, struct up_t
 	received(ctx, status, info);
 	if (over && stopped)
 		received(ctx, stopped, &last);
+	up_core_told(ep);
 }
 
 void up_tag_multi_place(struct up_ep *ep, struct up_tag_recv *r, struct up_peer_state *from,

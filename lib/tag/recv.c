@@ -43,6 +43,7 @@ void up_tag_recv_end(struct up_ep *ep, struct up_tag_recv *r, int status,
 	}
 	up_tag_recv_free(ep->tag, r);
 	received(ctx, status, info);
+	up_core_told(ep);
 }
 
 void up_tag_recv_stop(struct up_ep *ep, struct up_tag_recv *r, int status)

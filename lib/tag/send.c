@@ -77,10 +77,13 @@ static void end(struct send *s, int status)
 	void *ctx = s->ctx;
 	size_t bytes = s->source.bytes;
 	bool tell = done && (status || !(s->flags & UP_INJECT));
+	struct up_ep *ep = s->ep;
 
 	discard(s);
-	if (tell)
+	if (tell) {
 		done(ctx, status, status ? 0 : bytes);
+		up_core_told(ep);
+	}
 }
 
 static void answered(struct up_op *op, int status, const struct up_packet *p, const void *payload)
@@ -249,8 +252,10 @@ static int send_locked(struct up_ep *ep, up_peer to, const struct message *m)
 		    send_eager(peer, NULL, m->tag, m->iov, m->n, m->bytes, m->imm, m->flags) != 0,
 		    0))
 		return send_slow(ep, peer, m);
-	if (m->done && !(m->flags & UP_INJECT))
+	if (m->done && !(m->flags & UP_INJECT)) {
 		m->done(m->ctx, 0, m->bytes);
+		up_core_told(ep);
+	}
 	return 0;
 }
 

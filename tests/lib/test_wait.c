@@ -185,14 +185,129 @@ static void sleeps_on_what_is_refused(void **state)
 	rig_teardown(&rig);
 }
 
-/* ---- two threads, each with an endpoint ---- */
-
+/* One thread and its endpoint. */
 struct player {
 	struct up_ep *ep;
 	up_peer peer;
 	unsigned came;
 	bool by_fd;
 };
+
+/* ---- what ends inside of one thread's call, another may wait for ---- */
+
+/* One that sleeps until `*came` is not 0; says whether it was woken for that. */
+static void *sleep_once(void *arg)
+{
+	struct player *p = arg;
+	bool woken = true;
+
+	while (woken && !load(&p->came))
+		woken = up_ep_wait(p->ep, RIG_PATIENCE_MS);
+	return woken ? arg : NULL;
+}
+
+static void until_asleep(struct up_ep *ep)
+{
+	uint64_t start = rig_now_us();
+	bool asleep;
+
+	do {
+		rig_patience(start);
+		up_ep_enter(ep);
+		asleep = up_priv(ep)->armed;
+		up_ep_leave(ep);
+	} while (!asleep);
+}
+
+static void stopped(void *ctx, int status, const struct up_tag_info *info)
+{
+	assert_int_equal(status, -ECANCELED);
+	add(ctx);
+}
+
+static void sent(void *ctx, int status, size_t bytes)
+{
+	assert_int_equal(status, 0);
+	add(ctx);
+}
+
+static uint64_t word = 1;
+static const struct iovec one_word = {&word, sizeof(word)};
+
+static void receives_unexpected(struct rig *rig, unsigned *came, void *what)
+{
+	receive(rig->b, 1, came);
+}
+
+static void receives_claimed(struct rig *rig, unsigned *came, void *what)
+{
+	assert_int_equal(up_tag_recv_claimed(rig->b, what, &one_word, 1, took, came), 0);
+}
+
+static void cancels(struct rig *rig, unsigned *came, void *what)
+{
+	assert_int_equal(up_tag_cancel(rig->b, what), 0);
+}
+
+static void sends(struct rig *rig, unsigned *came, void *what)
+{
+	assert_int_equal(up_tag_send(rig->b, rig->to_a, 1, &one_word, 1, 0, 0, sent, came), 0);
+}
+
+static void wakes_who_sleeps(struct rig *rig, struct player *p,
+			     void (*act)(struct rig *rig, unsigned *came, void *what), void *what)
+{
+	pthread_t t;
+	void *woken;
+
+	assert_int_equal(pthread_create(&t, NULL, sleep_once, p), 0);
+	until_asleep(rig->b);
+	act(rig, &p->came, what);
+	assert_int_equal(load(&p->came), 1);
+	pthread_join(t, &woken);
+	assert_non_null(woken);
+	p->came = 0;
+}
+
+static void send_unexpected(struct rig *rig)
+{
+	int r;
+
+	assert_int_equal(up_tag_send(rig->a, rig->to_b, 1, &one_word, 1, 0, UP_INJECT, NULL, NULL),
+			 0);
+	while ((r = up_tag_peek(rig->b, UP_PEER_ANY, 1, 0, NULL, NULL)) == -ENOENT)
+		rig_run(rig);
+	assert_int_equal(r, 0);
+}
+
+static void end_inside_a_call_wakes(void **state)
+{
+	struct up_ep_attr attr = {.thread = UP_THREAD_MULTIPLE};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct up_tag_message *claim;
+		struct up_tag_recv *posted;
+		struct player p = {0};
+		struct rig rig;
+
+		attr.progress = i ? UP_PROGRESS_AUTO : UP_PROGRESS_MANUAL;
+		rig_setup(&rig, &attr);
+		p.ep = rig.b;
+		send_unexpected(&rig);
+		wakes_who_sleeps(&rig, &p, receives_unexpected, NULL);
+		send_unexpected(&rig);
+		assert_int_equal(up_tag_peek(rig.b, UP_PEER_ANY, 1, 0, NULL, &claim), 0);
+		wakes_who_sleeps(&rig, &p, receives_claimed, claim);
+		assert_int_equal(up_tag_recv(rig.b, UP_PEER_ANY, 2, 0, &one_word, 1, stopped,
+					     &p.came, &posted),
+				 0);
+		wakes_who_sleeps(&rig, &p, cancels, posted);
+		wakes_who_sleeps(&rig, &p, sends, NULL);
+		rig_teardown(&rig);
+	}
+}
+
+/* ---- two threads, each with an endpoint ---- */
 
 static void wait_for(struct player *p, unsigned n)
 {
@@ -533,6 +648,7 @@ int main(void)
 		cmocka_unit_test(arms_and_tells),
 		cmocka_unit_test(refused_is_woken),
 		cmocka_unit_test(sleeps_on_what_is_refused),
+		cmocka_unit_test(end_inside_a_call_wakes),
 		cmocka_unit_test(sleeps_and_wakes),
 		cmocka_unit_test(threads_share_an_endpoint),
 		cmocka_unit_test(serves_who_never_calls),
