@@ -119,7 +119,10 @@ static enum up_run run_qp(struct up_qp *qp, struct up_budget *budget)
 
 static struct up_budget turn_budget(void)
 {
-	return (struct up_budget){PORT_MESSAGES, lone.fabric->cfg.quantum_bytes};
+	uint32_t quantum = lone.fabric->cfg.quantum_bytes;
+
+	return (struct up_budget){
+		.messages = PORT_MESSAGES, .bytes = quantum, .slack = quantum / 4};
 }
 
 bool up_fabric_flush(struct up_qp *qp)

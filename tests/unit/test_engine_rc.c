@@ -62,6 +62,28 @@ static void large_write_takes_turns(void **state)
 	assert_memory_equal(p->hb->ram + (1 << 20), p->ha->ram, 1 << 20);
 }
 
+/* What ends within the slack is not cut; what would still not end is, where it would be without. */
+static void slack_is_for_what_ends(void **state)
+{
+	struct fake_pair *p = *state;
+	struct up_budget budget = {.messages = 2, .bytes = 8192, .slack = 2048};
+
+	fake_post_remote(p, UP_OP_WRITE, 0, 8192 + 2048, 1 << 20);
+	fake_post_remote(p, UP_OP_WRITE, 0, 8192 + 2049, 1 << 21);
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_int_equal(budget.bytes, 0);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_null(p->a->base.wr);
+
+	budget.bytes = 8192;
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_int_equal(p->ha->cq->count, 0);
+	assert_int_equal(p->a->base.done, 8192);
+	assert_int_equal(fake_run(p->a), UP_RUN_IDLE);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_memory_equal(p->hb->ram + (1 << 21), p->ha->ram, 8192 + 2049);
+}
+
 /* A request that the device executes by itself is charged with what it says it took. */
 static void local_requests_take_turns(void **state)
 {
@@ -569,6 +591,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RC(send_arrives),
 		RC(large_write_takes_turns),
+		RC(slack_is_for_what_ends),
 		RC(local_requests_take_turns),
 		RC(read_fetches),
 		RC(atomics_apply),

@@ -33,8 +33,9 @@
 struct up_exec {
 	struct up_send_wr *send; /* room for the next request; given to a QP that must pause */
 	struct up_recv_wr recv;
-	uint64_t now;  /* CLOCK_MONOTONIC ns at the start of the turn */
-	uint64_t cost; /* of the last transfer, in bytes of the turn's budget */
+	uint64_t now;	/* CLOCK_MONOTONIC ns at the start of the turn */
+	uint64_t slack; /* of the turn's budget */
+	uint64_t cost;	/* of the last transfer, in bytes of the turn's budget */
 	struct up_copy_history history;
 };
 

@@ -156,6 +156,7 @@ enum up_run {
 struct up_budget {
 	uint32_t messages;
 	uint64_t bytes;
+	uint64_t slack; /* bytes by which a message may exceed them that ends by that */
 };
 
 /* Executes the QP's queues, on its worker. `now`: CLOCK_MONOTONIC ns. Lowers *budget. */

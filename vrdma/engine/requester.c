@@ -354,7 +354,7 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 	}
 	n = len - qp->done;
 	/* An atomic is one step, whatever is left of the turn. */
-	if (n > *bytes && !up_op_is_atomic(wr->op))
+	if (n > *bytes && n - *bytes > x->slack && !up_op_is_atomic(wr->op))
 		n = *bytes;
 	x->cost = 0;
 	if (n >= PREFETCH_MIN && qp->done + n == len)
@@ -575,6 +575,7 @@ static enum up_run run_draining(struct up_exec *x, struct up_qp *qp, struct up_b
 enum up_run up_qp_run(struct up_exec *x, struct up_qp *qp, uint64_t now, struct up_budget *budget)
 {
 	x->now = now;
+	x->slack = budget->slack;
 	switch (up_qp_state_get(qp)) {
 	case UP_QPS_RTS:
 		return qp->has_sq ? run_ready(x, qp, budget) : UP_RUN_IDLE;

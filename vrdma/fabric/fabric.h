@@ -44,7 +44,8 @@ struct up_fabric_config {
 	uint32_t spin_us;	/* how long a worker spins after its last work before it sleeps */
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
 	uint32_t deep_sleep_us; /* and after a second without work */
-	uint32_t quantum_bytes; /* what a port may copy in one turn */
+	uint32_t quantum_bytes; /* what a port may copy in one turn; a quarter more to end a message
+				 */
 	uint32_t priority; /* of the workers: nice levels above ordinary, where the daemon may */
 	int first_cpu;	   /* worker i is pinned to CPU first_cpu + i; -1: not pinned */
 };
