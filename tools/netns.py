@@ -5,9 +5,13 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 
 DEVICE = "veth0"
 ADDRESSES = ("198.18.77.1", "198.18.77.2")  # of the range for benchmarks, RFC 2544
+
+
+PATIENCE = 30  # seconds for the kernel to see that the cable is there
 
 
 class Unavailable(Exception):
@@ -30,6 +34,20 @@ def lay_cable(names):
         ip(f"-n {name} link set lo up")
 
 
+def plugged(name):
+    command = ["ip", "-n", name, "link", "show", DEVICE, "up"]
+    return "state UP" in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+
+
+def wait_for_cable(names):
+    """Some libraries choose no device before that, and what connects earlier may wait for ever."""
+    end = time.monotonic() + PATIENCE
+    while not all(plugged(name) for name in names):
+        if time.monotonic() > end:
+            raise Unavailable(f"{DEVICE} does not come up")
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def two_hosts():
     """Yields the names of two namespaces, that end with the context."""
@@ -40,6 +58,7 @@ def two_hosts():
     names = [f"underpass{os.getpid()}{end}" for end in "ab"]
     try:
         lay_cable(names)
+        wait_for_cable(names)
         yield names
     finally:
         for name in names:
