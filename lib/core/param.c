@@ -30,7 +30,7 @@ static const struct {
 		{"UNDERPASS_OFI_PROVIDER", 0, 0, 0,
 		 "libfabric providers that may carry packets between hosts, comma "
 		 "separated, the first that there is",
-		 "net,tcp"},
+		 "direct,net,tcp"},
 	[UP_PARAM_OFI_INTERFACE] = {"UNDERPASS_OFI_INTERFACE", 0, 0, 0,
 				    "network interface, or address, for packets between hosts; "
 				    "unset: all there are",

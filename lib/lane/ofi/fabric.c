@@ -3,7 +3,7 @@
  * The provider's objects. Nothing here may run before an endpoint is opened, in a constructor say:
  * this library may itself be used by a provider, which libfabric loads under a lock of its own.
  */
-#include "lane/ofi/ofi.h"
+#include "lane/ofi/direct.h"
 #include "base/log.h"
 #include "core/param.h"
 
@@ -83,11 +83,23 @@ static int find_kind(struct ofi_lane *lane, const char *name, const struct ofi_k
 	return at ? -ENOMEM : -EOPNOTSUPP;
 }
 
+static int use_direct(struct ofi_lane *lane)
+{
+	lane->info = up_direct_info();
+	lane->kind = &up_ofi_msg;
+	lane->head = up_ofi_msg.head;
+	return lane->info ? 0 : -ENOMEM;
+}
+
 /* With connections where it has such, as these tell of their own end. */
 static int find_provider(struct ofi_lane *lane, const char *name)
 {
-	int ret = find_kind(lane, name, &up_ofi_msg);
+	int ret;
 
+	lane->direct = !strcmp(name, DIRECT_NAME);
+	if (lane->direct)
+		return use_direct(lane);
+	ret = find_kind(lane, name, &up_ofi_msg);
 	if (ret == -EOPNOTSUPP)
 		ret = find_kind(lane, name, &up_ofi_rdm);
 	if (ret == -EOPNOTSUPP)
@@ -181,7 +193,8 @@ int up_ofi_fabric_open(struct ofi_lane *lane)
 	/* The addresses of its choice are for another use: connections choose their own way. */
 	up_ofi_set_addr(&lane->info->src_addr, &lane->info->src_addrlen, NULL);
 	up_ofi_set_addr(&lane->info->dest_addr, &lane->info->dest_addrlen, NULL);
-	ret = fi_fabric(lane->info->fabric_attr, &lane->fabric, lane);
+	ret = lane->direct ? up_direct_fabric(lane)
+			   : fi_fabric(lane->info->fabric_attr, &lane->fabric, lane);
 	if (!ret)
 		ret = fi_domain(lane->fabric, lane->info, &lane->domain, lane);
 	if (!ret)

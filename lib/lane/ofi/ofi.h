@@ -198,6 +198,7 @@ extern const struct ofi_kind up_ofi_rdm;
 struct ofi_lane {
 	struct up_lane base;
 	const struct ofi_kind *kind;
+	bool direct; /* the provider is the lane's own (direct.h) */
 	struct fi_info *info;
 	struct fid_fabric *fabric;
 	struct fid_domain *domain;
