@@ -88,6 +88,25 @@ static int init_dir(struct up_daemon *d, struct up_error *e)
 	return d->dir_fd < 0 ? -1 : 0;
 }
 
+static int reap(sd_event_source *source, int fd, uint32_t revents, void *arg)
+{
+	up_reaper_process(arg);
+	return 0;
+}
+
+static int init_reaper(struct up_daemon *d, struct up_error *e)
+{
+	int err;
+
+	d->reaper = up_reaper_create();
+	err = d->reaper ? sd_event_add_io(d->loop, NULL, up_reaper_fd(d->reaper), EPOLLIN, reap,
+					  d->reaper)
+			: -errno;
+	if (err < 0)
+		return up_fail(e, "failed", "cannot free memory in turns: %s", strerror(-err));
+	return 0;
+}
+
 static int init_ports(struct up_daemon *d, struct up_error *e)
 {
 	for (unsigned i = 0; i < d->settings.nports; i++) {
@@ -107,7 +126,7 @@ int up_daemon_init(struct up_daemon *d, struct up_settings *settings, struct up_
 		.settings = *settings, .dir_fd = -1, .started = up_clock_ns() / 1000};
 	up_settings_init(settings);
 	raise_file_limit();
-	if (init_dir(d, e) < 0 || init_loop(d, e) < 0)
+	if (init_dir(d, e) < 0 || init_loop(d, e) < 0 || init_reaper(d, e) < 0)
 		return -1;
 	d->settings.fabric.manager = &up_subnet_manager;
 	d->fabric = up_fabric_create(&d->settings.fabric);
@@ -147,6 +166,7 @@ void up_daemon_fini(struct up_daemon *d)
 		up_daemon_port_remove(port);
 	up_fabric_destroy(d->fabric);
 	sd_event_unref(d->loop);
+	up_reaper_destroy(d->reaper);
 	if (d->dir_fd >= 0)
 		close(d->dir_fd);
 	free(d->dir);

@@ -20,6 +20,7 @@ struct up_daemon {
 	int dir_fd;		     /* holds the directory's lock */
 	sd_event *loop;
 	struct up_fabric *fabric;
+	struct up_reaper *reaper;
 	unsigned nports;
 	struct up_control *control;
 	uint64_t started; /* CLOCK_MONOTONIC, us */

@@ -36,6 +36,7 @@ static int open_device(struct up_daemon *d, struct up_daemon_port *p, struct up_
 		.socket_path = p->socket,
 		.socket_mode = s->socket_mode,
 		.trap_doorbells = p->doorbells == UP_DOORBELLS_TRAP,
+		.reaper = d->reaper,
 	};
 
 	p->device = cx_device_create(p->port, &cfg);

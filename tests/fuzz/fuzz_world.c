@@ -69,6 +69,13 @@ void up_worker_forget(struct up_qp *qp)
 	up_list_del(&qp->sched.run);
 }
 
+void up_worker_forget_all(struct up_port *port)
+{
+	CHECK(lone.fabric->world_depth);
+	up_list_init(&up_fabric_port(port)->run);
+	up_heap_fini(&up_fabric_port(port)->waiting);
+}
+
 void up_worker_wake(struct up_worker *w)
 {
 }

@@ -46,6 +46,20 @@ void by_check_port(unsigned port)
 	by_check();
 }
 
+unsigned by_reads_meanwhile(struct gs_vm *vm)
+{
+	const struct cx_cmd_slot *s = &vm->slots[0];
+	unsigned reads = 0;
+
+	gs_reg_write(vm, CX_ISEG_CMD_DBELL, 1);
+	for (;;) {
+		gs_reg_read(bystanders.a.vm, CX_ISEG_HEALTH_COUNTER);
+		if (!(__atomic_load_n(&s->status_own, __ATOMIC_ACQUIRE) & CX_CMD_OWNER_HW))
+			return reads;
+		reads++;
+	}
+}
+
 uint64_t by_random(void)
 {
 	return gs_random(&seed);

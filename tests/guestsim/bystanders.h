@@ -21,6 +21,13 @@ void by_check(void);
 /* The same, and that a fresh VM on the port works: it is not harmed for good. */
 void by_check_port(unsigned port);
 
+/*
+ * Rings for the command in slot 0, and returns how many register reads of a bystander, one after
+ * the other, were answered before it was done: BY_READS_AT_ONCE at most if that was in one go.
+ */
+#define BY_READS_AT_ONCE 2
+unsigned by_reads_meanwhile(struct gs_vm *vm);
+
 /* The next number of the sequence, or one below n. */
 uint64_t by_random(void);
 uint64_t by_pick(uint64_t n);

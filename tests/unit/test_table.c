@@ -121,6 +121,32 @@ static void visits_all_in_order(void **state)
 	up_table_fini(&t);
 }
 
+/* All that is in it goes at once; numbers go on, so that a stale one finds nothing. */
+static void swaps_and_clears(void **state)
+{
+	struct up_table t, fresh;
+	uint32_t id = 0;
+
+	assert_int_equal(up_table_init(&t, 10000, 2), 0);
+	assert_int_equal(up_table_init(&fresh, 10000, 2), 0);
+	assert_int_equal(up_table_add(&t, &objects[0]), 2);
+	assert_int_equal(up_table_set(&t, 9999, &objects[1]), 0);
+	up_table_swap(&t, &fresh);
+	assert_null(up_table_next(&t, &id));
+	assert_int_equal(up_table_add(&t, &objects[2]), 3);
+	assert_null(up_table_get(&t, 2));
+	id = 0;
+	assert_ptr_equal(up_table_next(&fresh, &id), &objects[0]);
+	up_table_clear(&fresh);
+	assert_int_equal(fresh.used, 0);
+	assert_null(up_table_get(&fresh, 2));
+	assert_null(up_table_get(&fresh, 9999));
+	assert_int_equal(up_table_set(&fresh, 9999, &objects[3]), 0);
+	assert_int_equal(up_table_add(&fresh, &objects[4]), 3);
+	up_table_fini(&fresh);
+	up_table_fini(&t);
+}
+
 /* A table against a plain array, with random operations. */
 static void behaves_like_a_model(void **state)
 {
@@ -169,6 +195,7 @@ int main(void)
 		cmocka_unit_test(finds_the_last_free_slot_quickly),
 		cmocka_unit_test(deletes),
 		cmocka_unit_test(visits_all_in_order),
+		cmocka_unit_test(swaps_and_clears),
 		cmocka_unit_test(behaves_like_a_model),
 	};
 

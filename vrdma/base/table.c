@@ -102,6 +102,24 @@ void *up_table_del(struct up_table *t, uint32_t id)
 	return object;
 }
 
+void up_table_swap(struct up_table *t, struct up_table *fresh)
+{
+	struct up_table old = *t;
+
+	*t = *fresh;
+	t->next = old.next;
+	*fresh = old;
+}
+
+void up_table_clear(struct up_table *t)
+{
+	size_t bytes = table_bytes(t->capacity);
+
+	if (madvise(t->slots, bytes, MADV_DONTNEED))
+		memset(t->slots, 0, bytes);
+	t->used = t->end = 0;
+}
+
 void *up_table_next(const struct up_table *t, uint32_t *id)
 {
 	while (*id < t->end) {

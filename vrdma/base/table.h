@@ -41,6 +41,11 @@ static inline void *up_table_get(const struct up_table *t, uint32_t id)
 	return id < t->capacity ? t->slots[id] : NULL;
 }
 
+/* Gives t the slots of `fresh`, which is empty and as large, and fresh those of t. Ids go on. */
+void up_table_swap(struct up_table *t, struct up_table *fresh);
+/* Empties it, whatever was in it, and gives back the memory of the slots. */
+void up_table_clear(struct up_table *t);
+
 /* The first object with an id of at least *id (which is advanced past it), or NULL at the end. */
 void *up_table_next(const struct up_table *t, uint32_t *id);
 

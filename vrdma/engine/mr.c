@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Every access reads a region: what it needs lies in one cache line. */
 #define MR_ALIGN 64
@@ -71,20 +72,51 @@ static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
 	return mr;
 }
 
+/* A table of this size or more has a mapping of its own, of which a part can be given back. */
+#define MAPPED_MIN (1u << 20)
+#define SHRINK_STEP (1u << 20) /* some hundred microseconds */
+
+bool up_mr_shrink_table(struct up_mr *mr)
+{
+	size_t step = mr->table_len < SHRINK_STEP ? mr->table_len : SHRINK_STEP;
+
+	if (table_bytes(mr->kind, mr->capacity) < MAPPED_MIN) {
+		free(mr->pages);
+		step = mr->table_len;
+	} else if (step) {
+		munmap((uint8_t *)mr->pages + mr->table_len - step, step);
+	}
+	mr->table_len -= step;
+	if (mr->table_len)
+		return false;
+	mr->pages = NULL;
+	return true;
+}
+
 void up_mr_free(struct up_mr *mr)
 {
-	free(mr->pages);
+	while (!up_mr_shrink_table(mr))
+		;
 	free(mr);
 }
 
 int up_mr_make_table(struct up_mr *mr)
 {
-	uint64_t bytes = table_bytes(mr->kind, mr->capacity);
+	size_t bytes = table_bytes(mr->kind, mr->capacity);
+	void *table;
 
 	if (mr->pages || !bytes)
 		return 0;
-	mr->pages = calloc(1, bytes);
-	return mr->pages ? 0 : -ENOMEM;
+	if (bytes < MAPPED_MIN)
+		table = calloc(1, bytes);
+	else
+		table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			     0);
+	if (!table || table == MAP_FAILED)
+		return -ENOMEM;
+	mr->pages = table;
+	mr->table_len = bytes;
+	return 0;
 }
 
 struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)

@@ -54,7 +54,8 @@ struct up_mr {
 		uint64_t *pages;
 		struct up_mr_piece *pieces;
 	};
-	void *device; /* the device ABI's own */
+	void *device;	  /* the device ABI's own */
+	size_t table_len; /* bytes of pages[] or pieces[] that are there */
 };
 
 /* A stretch of host memory. */
@@ -77,9 +78,14 @@ struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t ca
 struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
 int up_mr_make_table(struct up_mr *mr);
 void up_mr_destroy(struct up_hca *hca, struct up_mr *mr);
-/* The same in two steps, of which the second, long for a large table, needs no stopped world. */
+/* The same in two steps, of which the second needs no stopped world. */
 void up_mr_unlink(struct up_hca *hca, struct up_mr *mr);
 void up_mr_free(struct up_mr *mr);
+/*
+ * Frees a part of the table, which may be hundreds of MiB, of a region that nobody uses (unlinked,
+ * or neither valid nor registrable). True when nothing of it is left.
+ */
+bool up_mr_shrink_table(struct up_mr *mr);
 
 /* Computes the offsets of pieces[0..count). -EINVAL when the lengths overflow. */
 int up_mr_seal_list(struct up_mr *mr);

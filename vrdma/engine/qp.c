@@ -34,11 +34,16 @@ int up_qp_create(struct up_qp *qp)
 	return 0;
 }
 
+void up_qp_discard(struct up_qp *qp)
+{
+	up_requester_reset(qp);
+	up_responder_reset(qp);
+}
+
 void up_qp_destroy(struct up_qp *qp)
 {
 	qp->hca->net->forget(qp);
-	up_requester_reset(qp);
-	up_responder_reset(qp);
+	up_qp_discard(qp);
 	take_users(qp, -1u);
 	if (qp->is_special)
 		qp->hca->special[qp->special] = NULL;

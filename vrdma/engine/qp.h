@@ -128,6 +128,8 @@ struct up_qp {
  */
 int up_qp_create(struct up_qp *qp);
 void up_qp_destroy(struct up_qp *qp);
+/* Frees what the engine has of a QP that nothing refers to any more: its HCA lost all at once. */
+void up_qp_discard(struct up_qp *qp);
 
 static inline enum up_qp_state up_qp_state_get(const struct up_qp *qp)
 {

@@ -100,6 +100,13 @@ struct up_port *up_port_next(struct up_fabric *f, struct up_port *port);
 /* Attaches an adapter: fills hca->net, port, lid, gid; its worker polls it from now on. */
 void up_port_attach(struct up_port *port, struct up_hca *hca);
 void up_port_detach(struct up_port *port);
+/*
+ * Of all QPs of the adapter, in any number, nothing in the fabric refers to one any more: for a
+ * driver that leaves them all behind. Groups first, with the world stopped now and then; the rest
+ * with the world stopped by the caller.
+ */
+void up_port_leave_groups(struct up_port *port);
+void up_port_forget_qps(struct up_port *port);
 /* The driver came up or went: others can or cannot reach the adapter. World stopped by callee. */
 void up_port_set_driver(struct up_port *port, bool running);
 /*

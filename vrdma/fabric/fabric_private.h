@@ -106,6 +106,9 @@ static inline struct up_fabric_port *up_fabric_port(struct up_port *port)
 bool up_mcast_deliver(struct up_hca *from, const struct up_av *av, uint64_t *after,
 		      bool (*each)(struct up_qp *member, void *arg), void *arg);
 
+/* World stopped. */
+void up_mcast_drop(struct up_mcast_member *m);
+
 /* worker.c: fills f->workers from f->cfg and starts them. 0 or a negative errno. */
 int up_workers_create(struct up_fabric *f);
 /* Stops and frees them; no port is left. Allowed when up_workers_create() failed or never ran. */
@@ -116,6 +119,8 @@ bool up_on_worker(void);
 uint64_t up_worker_clock(void);
 /* struct up_net_ops.forget. World stopped by the caller. */
 void up_worker_forget(struct up_qp *qp);
+/* Every QP of the port at once, without a look at any. World stopped by the caller. */
+void up_worker_forget_all(struct up_port *port);
 /* The worker polls port->hca from now on, or no longer. World stopped by the caller. */
 void up_worker_add(struct up_worker *w, struct up_port *port);
 void up_worker_remove(struct up_worker *w, struct up_port *port);

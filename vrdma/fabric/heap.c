@@ -74,4 +74,5 @@ void up_heap_remove(struct up_heap *h, struct up_qp *qp)
 void up_heap_fini(struct up_heap *h)
 {
 	free(h->qp);
+	*h = (struct up_heap){0};
 }

@@ -69,7 +69,7 @@ static struct up_mcast_member *member_find(struct up_mcast_group *g, const struc
 	return NULL;
 }
 
-static void member_drop(struct up_mcast_member *m)
+void up_mcast_drop(struct up_mcast_member *m)
 {
 	up_list_del(&m->in_group);
 	up_list_del(&m->in_qp);
@@ -132,7 +132,7 @@ int up_mcast_detach(struct up_port *port, const struct up_gid *mgid, struct up_q
 	if (!m)
 		return -ENOENT;
 	up_world_stop(port->fabric);
-	member_drop(m);
+	up_mcast_drop(m);
 	up_world_start(port->fabric);
 	return 0;
 }
@@ -142,7 +142,7 @@ void up_mcast_forget(struct up_qp *qp)
 	struct up_list *pos, *tmp;
 
 	up_list_each (pos, tmp, &qp->sched.groups)
-		member_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_qp));
+		up_mcast_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_qp));
 }
 
 /*

@@ -477,17 +477,34 @@ void up_port_attach(struct up_port *port, struct up_hca *hca)
 	up_world_start(port->fabric);
 }
 
+/* Memberships dropped before workers of other ports may go on. */
+#define GROUPS_BATCH 256
+
+void up_port_leave_groups(struct up_port *port)
+{
+	struct up_fabric_port *p = up_fabric_port(port);
+
+	while (!up_list_empty(&p->memberships)) {
+		up_world_stop(port->fabric);
+		for (unsigned n = 0; n < GROUPS_BATCH && !up_list_empty(&p->memberships); n++)
+			up_mcast_drop(UP_CONTAINER_OF(p->memberships.next, struct up_mcast_member,
+						      in_port));
+		up_world_start(port->fabric);
+	}
+}
+
+void up_port_forget_qps(struct up_port *port)
+{
+	up_worker_forget_all(port);
+	up_route_epoch++;
+}
+
 void up_port_detach(struct up_port *port)
 {
 	struct up_fabric_port *p = up_fabric_port(port);
 
+	up_port_leave_groups(port);
 	up_world_stop(port->fabric);
-	while (!up_list_empty(&p->memberships)) {
-		struct up_mcast_member *m =
-			UP_CONTAINER_OF(p->memberships.next, struct up_mcast_member, in_port);
-
-		up_mcast_forget(m->qp);
-	}
 	up_worker_remove(port->worker, port);
 	p->driver = false;
 	update_active(port);

@@ -122,6 +122,19 @@ void up_worker_forget(struct up_qp *qp)
 	up_list_del(&qp->sched.run);
 }
 
+void up_worker_forget_all(struct up_port *port)
+{
+	struct up_fabric_port *p = up_fabric_port(port);
+	struct up_worker *w = port->worker;
+
+	pthread_mutex_lock(&w->inbox_lock);
+	up_list_init(&p->inbox);
+	atomic_store(&p->kicked, false);
+	pthread_mutex_unlock(&w->inbox_lock);
+	up_list_init(&p->run);
+	up_heap_fini(&p->waiting);
+}
+
 /* Runs one QP and says where it goes from here. True when it did something. */
 static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct up_budget *port)
 {

@@ -22,6 +22,9 @@ enum cx_status cx_init_hca(struct cx_cmd *c)
 {
 	if (c->dev->hca_running)
 		return cx_fail(c, CX_BAD_SYS_STATE, CX_WHY_STATE);
+	c->again = !cx_remains_settle(c->dev);
+	if (c->again)
+		return CX_OK;
 	if (cx_reserved_mkey_create(c->dev))
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	cx_device_start(c->dev);

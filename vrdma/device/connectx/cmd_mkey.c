@@ -171,13 +171,26 @@ enum cx_status cx_create_mkey(struct cx_cmd *c)
 	return CX_OK;
 }
 
+/* Nobody may use the region any more. It keeps its place while a large table is freed. */
+static void revoke(struct cx_device *dev, struct up_mr *mr)
+{
+	up_world_stop(dev->port->fabric);
+	mr->valid = mr->registrable = false;
+	up_world_start(dev->port->fabric);
+}
+
 enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 {
 	struct up_mr *mr = mr_get(c);
 
 	if (!mr || cx_cmd_object(c) == c->dev->reserved_key >> 8)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
-	destroy(c->dev, mr);
+	if (!c->work)
+		revoke(c->dev, mr);
+	c->work = mr;
+	c->again = !up_mr_shrink_table(mr);
+	if (!c->again)
+		destroy(c->dev, mr);
 	return CX_OK;
 }
 

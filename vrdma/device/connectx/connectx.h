@@ -3,7 +3,8 @@
  * The ConnectX-5 as a guest sees it: objects of the device and what its files offer one another.
  *
  *   device.h   what the daemon needs of a device
- *   device.c   creation, reset, and the end of everything that a guest created
+ *   device.c   creation, start, stop and reset
+ *   remains.c  the end of everything that a guest created
  *   pci.c      the PCI function: vfio-user callbacks, memory map, interrupts
  *   iseg.c     initialization segment: registers of BAR0 below the UAR pages
  *   cmd.c      command queue: slots, mailboxes, dispatch over one table of commands
@@ -207,9 +208,10 @@ struct cx_device {
 	uint64_t watch_due;	  /* when the next of the others is to be looked at */
 	struct cx_qp **sweep_qps; /* QPs with a send queue, for the background sweep */
 	uint32_t sweep_count, sweep_room;
-	uint32_t sweep;	    /* next index of it */
-	uint64_t last_poll; /* ns */
-	bool fatal;	    /* in error until reset: told once in the log */
+	uint32_t sweep;		    /* next index of it */
+	uint64_t last_poll;	    /* ns */
+	bool fatal;		    /* in error until reset: told once in the log */
+	struct cx_remains *remains; /* what the last driver left, and the spare tables */
 };
 
 static inline struct cx_device *cx_dev(struct up_hca *hca)
@@ -249,6 +251,14 @@ void cx_device_reset(struct cx_device *dev);
  * resets it.
  */
 void cx_device_fatal(struct cx_device *dev, const char *why);
+
+/* remains.c */
+int cx_remains_init(struct cx_device *dev); /* once the tables are there; 0 or -ENOMEM */
+void cx_remains_fini(struct cx_device *dev);
+/* Destroys every object of the guest: nothing refers to one any more, the memory is freed later. */
+void cx_remains_leave(struct cx_device *dev);
+/* Frees some of what was left. True when all of it is gone, and objects may be created again. */
+bool cx_remains_settle(struct cx_device *dev);
 
 /* buf.c */
 /* Takes a copy of `pages`. -EINVAL unless it holds `bytes` from `offset`, -ENOMEM. */
@@ -398,6 +408,8 @@ void cx_uar_renew(struct cx_device *dev);
  * its record swept. World stopped. 0, or -ENOMEM when it came.
  */
 int cx_uar_use(struct cx_qp *qp, bool use);
+/* All QPs went, and all pages are free. World stopped. */
+void cx_uar_forget_all(struct cx_device *dev);
 /* struct up_hca_ops.poll: doorbell hints, background sweep, then cx_cq_watch(). */
 unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due);
 /* A trapped store into a UAR page: control thread. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The device as a whole: its life, and that of everything that a guest creates in it. */
+/* The device as a whole: its creation and end, and what it is between: running or not. */
 #include "device/connectx/cmd.h"
 
 #include "base/log.h"
@@ -42,104 +42,12 @@ void cx_device_start(struct cx_device *dev)
 	       dev->port->active ? "active" : "unplugged");
 }
 
-static void free_qp(void *object)
-{
-	cx_qp_free(cx_qp(object));
-}
-
-static void free_srq(void *object)
-{
-	cx_srq_free(cx_srq(object));
-}
-
-static void free_cq(void *object)
-{
-	cx_cq_free(object);
-}
-
-/* Workers of other ports wait meanwhile, so the world is let go now and then. */
-#define BATCH 256
-
-static void destroy_all(struct cx_device *dev, struct up_table *table,
-			void (*destroy)(void *object))
-{
-	uint32_t id = 0;
-	void *object;
-
-	up_world_stop(dev->port->fabric);
-	for (unsigned n = 1; (object = up_table_next(table, &id)); n++) {
-		destroy(object);
-		if (n % BATCH)
-			continue;
-		up_world_start(dev->port->fabric);
-		up_world_stop(dev->port->fabric);
-	}
-	up_world_start(dev->port->fabric);
-}
-
-/* Their tables may be large: the world does not wait until they are freed. */
-static void destroy_regions(struct cx_device *dev)
-{
-	struct up_mr *gone[BATCH];
-	uint32_t id = 0;
-	unsigned n;
-
-	do {
-		up_world_stop(dev->port->fabric);
-		for (n = 0; n < BATCH && (gone[n] = up_table_next(&dev->hca.mrs, &id)); n++)
-			up_mr_unlink(&dev->hca, gone[n]);
-		up_world_start(dev->port->fabric);
-		for (unsigned i = 0; i < n; i++)
-			up_mr_free(gone[i]);
-	} while (n == BATCH);
-}
-
-static void forget_all(struct up_table *table)
-{
-	uint32_t id = 0;
-
-	while (up_table_next(table, &id))
-		free(up_table_del(table, id - 1));
-}
-
-static void destroy_eqs(struct cx_device *dev)
-{
-	up_world_stop(dev->port->fabric);
-	for (unsigned i = 0; i < CX_MAX_EQ; i++) {
-		if (dev->eqs[i])
-			cx_eq_free(dev->eqs[i]);
-	}
-	up_world_start(dev->port->fabric);
-}
-
-/* Users before what they use. */
-static void destroy_objects(struct cx_device *dev)
-{
-	destroy_all(dev, &dev->hca.qps, free_qp);
-	destroy_all(dev, &dev->hca.srqs, free_srq);
-	destroy_all(dev, &dev->cqs, free_cq);
-	destroy_eqs(dev);
-	destroy_regions(dev);
-	dev->reserved_key = 0;
-	forget_all(&dev->xrcds);
-	forget_all(&dev->pds);
-	forget_all(&dev->counters);
-	/* Not written where nothing changes: most of the array was never touched. */
-	for (uint32_t i = 0; i < CX_UAR_PAGES; i++) {
-		if (dev->uars[i].allocated)
-			dev->uars[i].allocated = false;
-	}
-}
-
 void cx_device_stop(struct cx_device *dev)
 {
 	if (!dev->hca_running)
 		return;
 	up_port_set_driver(dev->port, false);
-	up_world_stop(dev->port->fabric);
-	dev->hca.alive = false;
-	up_world_start(dev->port->fabric);
-	destroy_objects(dev);
+	cx_remains_leave(dev);
 	dev->hca_running = false;
 	up_log(LOG_INFO, dev->hca.name, "driver stopped, port down");
 }
@@ -285,9 +193,12 @@ struct cx_device *cx_device_create(struct up_port *port, const struct cx_device_
 	err = init_tables(dev);
 	if (err)
 		goto free_dev;
-	err = cx_cmd_init(dev);
+	err = cx_remains_init(dev);
 	if (err)
 		goto fini_tables;
+	err = cx_cmd_init(dev);
+	if (err)
+		goto fini_remains;
 	err = cx_uar_init(dev);
 	if (err)
 		goto fini_cmd;
@@ -308,6 +219,8 @@ fini_uar:
 	cx_uar_fini(dev);
 fini_cmd:
 	cx_cmd_fini(dev);
+fini_remains:
+	cx_remains_fini(dev);
 fini_tables:
 	fini_tables(dev);
 free_dev:
@@ -325,6 +238,7 @@ void cx_device_destroy(struct cx_device *dev)
 	close_fd(dev->work_fd);
 	cx_uar_fini(dev);
 	cx_cmd_fini(dev);
+	cx_remains_fini(dev);
 	fini_tables(dev);
 	free(dev);
 }

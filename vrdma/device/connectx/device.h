@@ -6,6 +6,7 @@
 #ifndef UP_CONNECTX_DEVICE_H
 #define UP_CONNECTX_DEVICE_H
 
+#include "base/reaper.h"
 #include "engine/hca.h"
 #include "fabric/fabric.h"
 #include "vfio/vfio_user.h"
@@ -16,6 +17,7 @@ struct cx_device_config {
 	const char *socket_path;
 	unsigned socket_mode;
 	bool trap_doorbells;
+	struct up_reaper *reaper; /* of what a driver left; NULL: that is freed at once */
 };
 
 /* NULL with errno. */

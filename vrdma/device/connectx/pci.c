@@ -10,7 +10,6 @@
 #include "device/connectx/cmd.h"
 
 #include <errno.h>
-#include <malloc.h>
 
 #define PCI_VENDOR 0x15b3
 #define PCI_DEVICE 0x1017 /* ConnectX-5 */
@@ -134,14 +133,12 @@ static void connected(void *arg)
 	up_port_attach(dev->port, &dev->hca);
 }
 
-/* The allocator would keep what a large guest took, hundreds of MiB, for the next one. */
 static void disconnected(void *arg)
 {
 	struct cx_device *dev = arg;
 
 	up_port_detach(dev->port);
 	cx_uar_renew(dev);
-	malloc_trim(0);
 }
 
 static const struct up_vfio_dev_ops vfio_ops = {

@@ -209,6 +209,22 @@ int cx_uar_use(struct cx_qp *qp, bool use)
 	return 0;
 }
 
+void cx_uar_forget_all(struct cx_device *dev)
+{
+	/* Not written where nothing changes: most of the array was never touched. */
+	for (uint32_t i = 0; i < CX_UAR_PAGES; i++) {
+		if (!dev->uars[i].allocated)
+			continue;
+		dev->uars[i].allocated = false;
+		dev->uars[i].users = 0;
+	}
+	dev->uar_watch_count = dev->uar_scan = 0;
+	dev->sweep_count = dev->sweep = 0;
+	free(dev->sweep_qps);
+	dev->sweep_qps = NULL;
+	dev->sweep_room = 0;
+}
+
 /* A doorbell word is the start of a control segment (struct mlx5_wqe_ctrl_seg). */
 static void take_hint(struct cx_device *dev, uint64_t word)
 {

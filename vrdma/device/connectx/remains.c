@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The end of all of a driver's objects, of which there may be a million. The device has two sets of
+ * tables. When it stops, it takes the empty set and leaves the other one behind: from then on it is
+ * as new, and nothing refers to the old objects. They are freed bit by bit (base/reaper.h), and
+ * until that is done the device is not started again, so that a guest that fills the tables over
+ * and over takes memory for one set at a time.
+ */
+#include "device/connectx/cmd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define STEP 64 /* objects freed before others may have their turn */
+
+enum table {
+	QPS,
+	SRQS,
+	CQS,
+	MRS,
+	XRCDS,
+	PDS,
+	COUNTERS,
+	NR_TABLES,
+};
+
+struct cx_remains {
+	struct up_remains base;
+	struct cx_device *dev; /* NULL: it is gone, and the rest goes with the objects */
+	bool left;	       /* there are objects, and it is on the reaper's list */
+	struct up_table tables[NR_TABLES];
+	struct cx_eq *eqs[CX_MAX_EQ];
+	unsigned table; /* the next object to free: of this table, from this number on */
+	uint32_t id;
+};
+
+static struct up_table *table_of(struct cx_device *dev, unsigned i)
+{
+	struct up_table *const tables[] = {
+		[QPS] = &dev->hca.qps,	     [SRQS] = &dev->hca.srqs, [CQS] = &dev->cqs,
+		[MRS] = &dev->hca.mrs,	     [XRCDS] = &dev->xrcds,   [PDS] = &dev->pds,
+		[COUNTERS] = &dev->counters,
+	};
+
+	return tables[i];
+}
+
+/* Each says whether the object is gone: a large one takes several steps. */
+
+static bool free_qp(void *object)
+{
+	struct cx_qp *qp = cx_qp(object);
+
+	up_qp_discard(&qp->base);
+	cx_buf_fini(&qp->buf);
+	free(qp);
+	return true;
+}
+
+static bool free_srq(void *object)
+{
+	struct cx_srq *srq = cx_srq(object);
+
+	cx_buf_fini(&srq->buf);
+	free(srq);
+	return true;
+}
+
+static bool free_cq(void *object)
+{
+	struct cx_cq *cq = object;
+
+	cx_buf_fini(&cq->buf);
+	free(cq);
+	return true;
+}
+
+static bool free_region(void *object)
+{
+	struct up_mr *mr = object;
+
+	if (!up_mr_shrink_table(mr))
+		return false;
+	up_mr_free(mr);
+	return true;
+}
+
+static bool free_number(void *object)
+{
+	free(object);
+	return true;
+}
+
+static bool (*const free_object[])(void *object) = {
+	[QPS] = free_qp,       [SRQS] = free_srq,   [CQS] = free_cq,	      [MRS] = free_region,
+	[XRCDS] = free_number, [PDS] = free_number, [COUNTERS] = free_number,
+};
+
+static void free_eqs(struct cx_remains *r)
+{
+	for (unsigned i = 0; i < CX_MAX_EQ; i++) {
+		if (!r->eqs[i])
+			continue;
+		cx_buf_fini(&r->eqs[i]->buf);
+		free(r->eqs[i]);
+		r->eqs[i] = NULL;
+	}
+}
+
+static void free_set(struct cx_remains *r)
+{
+	for (unsigned i = 0; i < NR_TABLES; i++)
+		up_table_fini(&r->tables[i]);
+	free(r);
+}
+
+/* All objects are gone: the set is the device's spare one again. */
+static void finish(struct cx_remains *r)
+{
+	free_eqs(r);
+	r->left = false;
+	if (!r->dev)
+		free_set(r);
+}
+
+static bool step(struct up_remains *base)
+{
+	struct cx_remains *r = UP_CONTAINER_OF(base, struct cx_remains, base);
+	struct up_table *t = &r->tables[r->table];
+
+	for (unsigned n = 0; n < STEP; n++) {
+		uint32_t id = r->id;
+		void *object = up_table_next(t, &id);
+
+		if (!object) {
+			up_table_clear(t);
+			r->id = 0;
+			if (++r->table < NR_TABLES)
+				return false;
+			finish(r);
+			return true;
+		}
+		if (!free_object[r->table](object))
+			return false;
+		r->id = id;
+	}
+	return false;
+}
+
+int cx_remains_init(struct cx_device *dev)
+{
+	struct cx_remains *r = calloc(1, sizeof(*r));
+	int err = r ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < NR_TABLES && !err; i++) {
+		const struct up_table *t = table_of(dev, i);
+
+		err = up_table_init(&r->tables[i], t->capacity, t->first);
+	}
+	if (err && r)
+		free_set(r);
+	if (err)
+		return err;
+	r->dev = dev;
+	r->base.step = step;
+	dev->remains = r;
+	return 0;
+}
+
+void cx_remains_fini(struct cx_device *dev)
+{
+	struct cx_remains *r = dev->remains;
+
+	r->dev = NULL;
+	if (!r->left)
+		free_set(r);
+}
+
+/* World stopped. */
+static void leave(struct cx_device *dev, struct cx_remains *r)
+{
+	up_port_forget_qps(dev->port);
+	cx_uar_forget_all(dev);
+	up_list_init(&dev->watch);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(dev->hca.special); i++)
+		dev->hca.special[i] = NULL;
+	for (unsigned i = 0; i < NR_TABLES; i++)
+		up_table_swap(table_of(dev, i), &r->tables[i]);
+	memcpy(r->eqs, dev->eqs, sizeof(r->eqs));
+	memset(dev->eqs, 0, sizeof(dev->eqs));
+	dev->cmd_eq = NULL;
+	dev->hca.mr_bytes = 0;
+	dev->list_bytes = 0;
+	dev->reserved_key = 0;
+}
+
+void cx_remains_leave(struct cx_device *dev)
+{
+	struct cx_remains *r = dev->remains;
+
+	assert(!r->left);
+	up_port_leave_groups(dev->port);
+	up_world_stop(dev->port->fabric);
+	dev->hca.alive = false;
+	leave(dev, r);
+	up_world_start(dev->port->fabric);
+	r->left = true;
+	r->table = 0;
+	r->id = 0;
+	if (dev->cfg.reaper)
+		up_reaper_give(dev->cfg.reaper, &r->base);
+	while (!dev->cfg.reaper && !step(&r->base))
+		;
+}
+
+bool cx_remains_settle(struct cx_device *dev)
+{
+	struct cx_remains *r = dev->remains;
+
+	return !r->left || up_remains_hurry(&r->base);
+}
