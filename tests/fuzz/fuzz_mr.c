@@ -382,7 +382,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memset(&m, 0, sizeof(m));
 	up_mem_init(&m.hca.mem);
-	CHECK(up_table_init(&m.hca.mrs, TABLE, 1) == 0);
+	m.hca.arena = up_arena_create();
+	CHECK(m.hca.arena && up_table_init(&m.hca.mrs, TABLE, 1) == 0);
 	for (unsigned i = 0; i < RANGES; i++)
 		set_mapped(i, true);
 	while (in.left)
@@ -391,6 +392,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		destroy(&m.mrs[i]);
 	CHECK(m.hca.mr_bytes == 0);
 	up_table_fini(&m.hca.mrs);
+	up_arena_destroy(m.hca.arena);
 	up_mem_fini(&m.hca.mem);
 	return 0;
 }

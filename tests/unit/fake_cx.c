@@ -42,6 +42,7 @@ int fake_setup(void **state)
 	fake.ram = aligned_alloc(4096, FAKE_RAM);
 	memset(fake.ram, 0, FAKE_RAM);
 	dev->port = &fake.port;
+	dev->hca.arena = up_arena_create();
 	dev->hca.name = "fake";
 	dev->hca.net = &net;
 	dev->hca.pkeys[0] = UP_PKEY_DEFAULT;
@@ -64,7 +65,7 @@ int fake_teardown(void **state)
 	for (struct up_mr *mr; (mr = up_table_next(&dev->hca.mrs, &id));)
 		up_mr_destroy(&dev->hca, mr);
 	while (nrings)
-		cx_buf_fini(rings[--nrings]);
+		cx_buf_fini(rings[--nrings], dev->hca.arena);
 	while (nobjects)
 		free(objects[--nobjects]);
 	for (unsigned i = 0; i < FAKE_VECTORS; i++)
@@ -72,6 +73,7 @@ int fake_teardown(void **state)
 	cx_uar_fini(dev);
 	up_table_fini(&dev->hca.qps);
 	up_table_fini(&dev->hca.mrs);
+	up_arena_destroy(dev->hca.arena);
 	up_mem_fini(&dev->hca.mem);
 	free(fake.ram);
 	return 0;
@@ -108,7 +110,8 @@ void fake_ring(struct cx_buf *buf, size_t bytes, bool scattered)
 	assert_true(npages <= UP_ARRAY_SIZE(pages) && nrings < MAX_OBJECTS);
 	for (size_t i = 0; i < npages; i++)
 		pages[i] = fake_gpa(mem + (scattered ? npages - 1 - i : i) * 4096);
-	assert_int_equal(cx_buf_init(buf, pages, (uint32_t)npages, 12, 0, bytes), 0);
+	assert_int_equal(
+		cx_buf_init(buf, fake.dev.hca.arena, pages, (uint32_t)npages, 12, 0, bytes), 0);
 	cx_buf_refresh(buf, &fake.dev.hca.mem);
 	assert_int_equal(buf->flat != NULL, !scattered || npages == 1);
 	rings[nrings++] = buf;

@@ -421,15 +421,15 @@ static void buffer_of_scattered_pages(void **state)
 	const uint64_t pages[] = {b, a};
 	struct cx_buf buf;
 
-	assert_int_equal(cx_buf_init(&buf, pages, 2, 12, 64, 8192), -EINVAL);
-	assert_int_equal(cx_buf_init(&buf, pages, 2, 12, 64, 8128), 0);
+	assert_int_equal(cx_buf_init(&buf, rig.dev->hca.arena, pages, 2, 12, 64, 8192), -EINVAL);
+	assert_int_equal(cx_buf_init(&buf, rig.dev->hca.arena, pages, 2, 12, 64, 8128), 0);
 	cx_buf_refresh(&buf, &rig.dev->hca.mem);
 	assert_null(buf.flat);
 	assert_ptr_equal(cx_buf_at(&buf, &rig.dev->hca.mem, 0, 64), (uint8_t *)rig_at(b) + 64);
 	assert_ptr_equal(cx_buf_at(&buf, &rig.dev->hca.mem, 4032, 64), rig_at(a));
 	assert_null(cx_buf_at(&buf, &rig.dev->hca.mem, 8128, 1));
 	assert_null(cx_buf_at(&buf, &rig.dev->hca.mem, 8100, 64));
-	cx_buf_fini(&buf);
+	cx_buf_fini(&buf, rig.dev->hca.arena);
 }
 
 int main(void)

@@ -27,6 +27,7 @@ static const struct up_mr_use remote_writing = {PD, QPN, UP_ACCESS_REMOTE_WRITE}
 static int setup(void **state)
 {
 	memset(&hca, 0, sizeof(hca));
+	hca.arena = up_arena_create();
 	up_mem_init(&hca.mem);
 	ram = malloc(RAM);
 	high = malloc(HIGH_RAM);
@@ -42,6 +43,7 @@ static int teardown(void **state)
 		up_mr_destroy(&hca, mr);
 	assert_int_equal(hca.mr_bytes, 0);
 	up_table_fini(&hca.mrs);
+	up_arena_destroy(hca.arena);
 	up_mem_fini(&hca.mem);
 	free(ram);
 	free(high);

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -82,8 +81,6 @@ void up_reaper_process(struct up_reaper *r)
 
 	while (!up_list_empty(&r->remains) && up_clock_ns() < end)
 		up_remains_hurry(UP_CONTAINER_OF(r->remains.next, struct up_remains, node));
-	if (up_list_empty(&r->remains))
-		malloc_trim(0);
 	set_fd(r, !up_list_empty(&r->remains));
 }
 

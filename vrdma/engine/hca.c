@@ -3,6 +3,7 @@
 
 #include "engine/hca.h"
 
+#include <errno.h>
 #include <string.h>
 
 uint64_t up_route_epoch = 1;
@@ -17,9 +18,12 @@ int up_hca_init(struct up_hca *hca, const struct up_hca_limits *limits)
 	int err;
 
 	hca->mr_bytes = 0;
+	hca->arena = up_arena_create();
+	if (!hca->arena)
+		return -ENOMEM;
 	err = up_table_init(&hca->mrs, limits->max_mr, FIRST_MR);
 	if (err)
-		return err;
+		goto destroy_arena;
 	err = up_table_init(&hca->qps, limits->max_qp, FIRST_QPN);
 	if (err)
 		goto fini_mrs;
@@ -35,6 +39,8 @@ fini_qps:
 	up_table_fini(&hca->qps);
 fini_mrs:
 	up_table_fini(&hca->mrs);
+destroy_arena:
+	up_arena_destroy(hca->arena);
 	return err;
 }
 
@@ -45,4 +51,5 @@ void up_hca_fini(struct up_hca *hca)
 	up_table_fini(&hca->srqs);
 	up_table_fini(&hca->qps);
 	up_table_fini(&hca->mrs);
+	up_arena_destroy(hca->arena);
 }

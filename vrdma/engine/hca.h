@@ -6,6 +6,7 @@
 #ifndef UP_ENGINE_HCA_H
 #define UP_ENGINE_HCA_H
 
+#include "base/arena.h"
 #include "base/stat.h"
 #include "base/table.h"
 #include "engine/mem.h"
@@ -82,6 +83,7 @@ struct up_hca {
 	/* It kicks its queue pairs itself: no doorbells to look for, and poll in every round. */
 	bool kicks;
 	struct up_mem mem;
+	struct up_arena *arena; /* of everything that the guest creates */
 	struct up_table mrs;
 	uint64_t mr_bytes; /* what they take, which up_mr_create() bounds */
 	struct up_table qps;

@@ -13,9 +13,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 /* Every access reads a region: what it needs lies in one cache line. */
 #define MR_ALIGN 64
@@ -59,34 +56,23 @@ static uint64_t footprint(const struct up_mr *mr)
 	return MR_BYTES + table_bytes(mr->kind, mr->capacity);
 }
 
-static struct up_mr *alloc_mr(enum up_mr_kind kind, uint32_t capacity)
+static struct up_mr *alloc_mr(struct up_arena *arena, enum up_mr_kind kind, uint32_t capacity)
 {
-	struct up_mr *mr = aligned_alloc(MR_ALIGN, MR_BYTES);
+	struct up_mr *mr = up_arena_alloc(arena, MR_BYTES);
 
 	if (!mr)
 		return NULL;
-	memset(mr, 0, sizeof(*mr));
+	mr->arena = arena;
 	mr->kind = kind;
 	mr->qpn = UP_MR_ANY_QP;
 	mr->capacity = capacity;
 	return mr;
 }
 
-/* A table of this size or more has a mapping of its own, of which a part can be given back. */
-#define MAPPED_MIN (1u << 20)
-#define SHRINK_STEP (1u << 20) /* some hundred microseconds */
-
 bool up_mr_shrink_table(struct up_mr *mr)
 {
-	size_t step = mr->table_len < SHRINK_STEP ? mr->table_len : SHRINK_STEP;
-
-	if (table_bytes(mr->kind, mr->capacity) < MAPPED_MIN) {
-		free(mr->pages);
-		step = mr->table_len;
-	} else if (step) {
-		munmap((uint8_t *)mr->pages + mr->table_len - step, step);
-	}
-	mr->table_len -= step;
+	if (mr->table_len)
+		mr->table_len = up_arena_shrink(mr->arena, mr->pages, mr->table_len);
 	if (mr->table_len)
 		return false;
 	mr->pages = NULL;
@@ -95,26 +81,19 @@ bool up_mr_shrink_table(struct up_mr *mr)
 
 void up_mr_free(struct up_mr *mr)
 {
-	while (!up_mr_shrink_table(mr))
-		;
-	free(mr);
+	up_arena_free(mr->arena, mr->pages, mr->table_len);
+	up_arena_free(mr->arena, mr, MR_BYTES);
 }
 
 int up_mr_make_table(struct up_mr *mr)
 {
 	size_t bytes = table_bytes(mr->kind, mr->capacity);
-	void *table;
 
 	if (mr->pages || !bytes)
 		return 0;
-	if (bytes < MAPPED_MIN)
-		table = calloc(1, bytes);
-	else
-		table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			     0);
-	if (!table || table == MAP_FAILED)
+	mr->pages = up_arena_alloc(mr->arena, bytes);
+	if (!mr->pages)
 		return -ENOMEM;
-	mr->pages = table;
 	mr->table_len = bytes;
 	return 0;
 }
@@ -128,7 +107,7 @@ struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint3
 		errno = ENOMEM;
 		return NULL;
 	}
-	mr = alloc_mr(kind, capacity);
+	mr = alloc_mr(hca->arena, kind, capacity);
 	if (!mr)
 		return NULL;
 	index = up_table_add(&hca->mrs, mr);

@@ -16,6 +16,7 @@
 
 #include <stddef.h>
 
+struct up_arena;
 struct up_hca;
 
 #define UP_MR_ANY_QP 0xffffffu
@@ -56,6 +57,7 @@ struct up_mr {
 	};
 	void *device;	  /* the device ABI's own */
 	size_t table_len; /* bytes of pages[] or pieces[] that are there */
+	struct up_arena *arena;
 };
 
 /* A stretch of host memory. */

@@ -3,7 +3,6 @@
 #include "device/connectx/connectx.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static bool is_stretch(const struct cx_buf *b)
@@ -15,8 +14,8 @@ static bool is_stretch(const struct cx_buf *b)
 	return true;
 }
 
-int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_t page_shift,
-		uint32_t offset, uint64_t bytes)
+int cx_buf_init(struct cx_buf *b, struct up_arena *arena, const uint64_t *pages, uint32_t npages,
+		uint8_t page_shift, uint32_t offset, uint64_t bytes)
 {
 	uint64_t room = (uint64_t)npages << page_shift;
 
@@ -24,7 +23,7 @@ int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_
 	if (!bytes || page_shift > 31 || offset > room || bytes > room - offset)
 		return -EINVAL;
 	b->npages = (uint32_t)((offset + bytes - 1) >> page_shift) + 1;
-	b->pages = malloc(b->npages * sizeof(*b->pages));
+	b->pages = up_arena_alloc(arena, b->npages * sizeof(*b->pages));
 	if (!b->pages)
 		return -ENOMEM;
 	memcpy(b->pages, pages, b->npages * sizeof(*b->pages));
@@ -35,9 +34,9 @@ int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_
 	return 0;
 }
 
-void cx_buf_fini(struct cx_buf *b)
+void cx_buf_fini(struct cx_buf *b, struct up_arena *arena)
 {
-	free(b->pages);
+	up_arena_free(arena, b->pages, b->npages * sizeof(*b->pages));
 	memset(b, 0, sizeof(*b));
 }
 

@@ -5,7 +5,6 @@
 #include "device/connectx/abi_queue.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 static_assert(sizeof(((struct cx_cq *)0)->raw_ctx) == CX_CQC_BYTES, "a context fits");
 
@@ -98,7 +97,7 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
 
 enum cx_status cx_create_cq(struct cx_cmd *c)
 {
-	struct cx_cq *cq = calloc(1, sizeof(*cq));
+	struct cx_cq *cq = up_arena_alloc(c->dev->hca.arena, sizeof(*cq));
 	enum cx_status status;
 
 	if (!cq)
@@ -110,7 +109,7 @@ enum cx_status cx_create_cq(struct cx_cmd *c)
 			cx_ring_drop(c->dev, &cq->buf);
 	}
 	if (status != CX_OK)
-		free(cq);
+		up_arena_free(c->dev->hca.arena, cq, sizeof(*cq));
 	return status;
 }
 
@@ -120,7 +119,7 @@ void cx_cq_free(struct cx_cq *cq)
 	cq->eq->users--;
 	up_table_del(&cq->dev->cqs, cq->base.cqn);
 	cx_ring_drop(cq->dev, &cq->buf);
-	free(cq);
+	up_arena_free(cq->dev->hca.arena, cq, sizeof(*cq));
 }
 
 enum cx_status cx_destroy_cq(struct cx_cmd *c)

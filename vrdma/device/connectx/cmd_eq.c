@@ -4,8 +4,6 @@
 
 #include "device/connectx/abi_queue.h"
 
-#include <stdlib.h>
-
 #define FIRST_EQN 1
 static_assert(FIRST_EQN + (1 << CX_LOG_MAX_EQ) <= CX_MAX_EQ, "a place for each number");
 
@@ -63,12 +61,12 @@ enum cx_status cx_create_eq(struct cx_cmd *c)
 
 	if (eqn == FIRST_EQN + (1u << CX_LOG_MAX_EQ))
 		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
-	eq = calloc(1, sizeof(*eq));
+	eq = up_arena_alloc(c->dev->hca.arena, sizeof(*eq));
 	if (!eq)
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	status = parse(c, eq);
 	if (status != CX_OK) {
-		free(eq);
+		up_arena_free(c->dev->hca.arena, eq, sizeof(*eq));
 		return status;
 	}
 	eq->eqn = eqn;
@@ -90,7 +88,7 @@ void cx_eq_free(struct cx_eq *eq)
 	if (dev->cmd_eq == eq)
 		dev->cmd_eq = NULL;
 	cx_ring_drop(dev, &eq->buf);
-	free(eq);
+	up_arena_free(dev->hca.arena, eq, sizeof(*eq));
 }
 
 enum cx_status cx_destroy_eq(struct cx_cmd *c)

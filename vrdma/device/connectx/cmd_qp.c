@@ -5,7 +5,6 @@
 #include "device/connectx/abi_queue.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define LOG_RQ_STRIDE_UNIT 4 /* qpc.log_rq_stride is in units of 16 bytes */
 #define LOG_RQ_STRIDE_MAX 9  /* UP_MAX_RECV_SGE segments */
@@ -215,7 +214,7 @@ static enum cx_status publish_failed(struct cx_cmd *c, int err)
 
 enum cx_status cx_create_qp(struct cx_cmd *c)
 {
-	struct cx_qp *qp = calloc(1, sizeof(*qp));
+	struct cx_qp *qp = up_arena_alloc(c->dev->hca.arena, sizeof(*qp));
 	enum cx_status status;
 	int err;
 
@@ -223,7 +222,7 @@ enum cx_status cx_create_qp(struct cx_cmd *c)
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	status = parse(c, qp);
 	if (status != CX_OK) {
-		free(qp);
+		up_arena_free(c->dev->hca.arena, qp, sizeof(*qp));
 		return status;
 	}
 	up_world_stop(c->dev->port->fabric);
@@ -231,7 +230,7 @@ enum cx_status cx_create_qp(struct cx_cmd *c)
 	up_world_start(c->dev->port->fabric);
 	if (err) {
 		cx_ring_drop(c->dev, &qp->buf);
-		free(qp);
+		up_arena_free(c->dev->hca.arena, qp, sizeof(*qp));
 		return publish_failed(c, err);
 	}
 	cx_set(c->out, CX_OUT_OBJECT, qp->base.qpn);
@@ -246,7 +245,7 @@ void cx_qp_free(struct cx_qp *qp)
 	count_user(qp, -1u);
 	up_qp_destroy(&qp->base);
 	cx_ring_drop(qp->dev, &qp->buf);
-	free(qp);
+	up_arena_free(qp->dev->hca.arena, qp, sizeof(*qp));
 }
 
 bool cx_qp_flush(struct cx_cmd *c, struct cx_qp *qp)

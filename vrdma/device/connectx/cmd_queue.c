@@ -46,7 +46,7 @@ enum cx_status cx_ring_take(struct cx_cmd *c, const struct cx_ring *ring, struct
 	for (uint32_t i = 0; i < npages; i++)
 		pages[i] =
 			up_get_be64(c->in + ring->pas_at + i * CX_MTT_BYTES) & CX_MTT_ADDRESS_MASK;
-	err = cx_buf_init(buf, pages, npages, shift, offset, ring->bytes);
+	err = cx_buf_init(buf, c->dev->hca.arena, pages, npages, shift, offset, ring->bytes);
 	free(pages);
 	if (err)
 		return cx_fail(c, err == -ENOMEM ? CX_NO_RES : CX_BAD_PARAM, CX_WHY_PAGE_LIST);
@@ -58,7 +58,7 @@ enum cx_status cx_ring_take(struct cx_cmd *c, const struct cx_ring *ring, struct
 void cx_ring_drop(struct cx_device *dev, struct cx_buf *buf)
 {
 	dev->list_bytes -= buf->npages * sizeof(*buf->pages);
-	cx_buf_fini(buf);
+	cx_buf_fini(buf, dev->hca.arena);
 }
 
 enum cx_status cx_dbr_check(struct cx_cmd *c, uint64_t gpa, uint32_t bytes)

@@ -8,8 +8,6 @@
 
 #include "device/connectx/abi_queue.h"
 
-#include <stdlib.h>
-
 static_assert(sizeof(((struct cx_srq *)0)->raw_ctx) >= CX_SRQC_BYTES &&
 		      sizeof(((struct cx_srq *)0)->raw_ctx) >= CX_WQ_BYTES,
 	      "a context fits");
@@ -154,7 +152,7 @@ static enum cx_status create(struct cx_cmd *c, struct srq_params *p)
 
 	if (status != CX_OK)
 		return status;
-	srq = calloc(1, sizeof(*srq));
+	srq = up_arena_alloc(c->dev->hca.arena, sizeof(*srq));
 	if (!srq)
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	fill(c, srq, p);
@@ -167,7 +165,7 @@ static enum cx_status create(struct cx_cmd *c, struct srq_params *p)
 			cx_ring_drop(c->dev, &srq->buf);
 	}
 	if (status != CX_OK)
-		free(srq);
+		up_arena_free(c->dev->hca.arena, srq, sizeof(*srq));
 	return status;
 }
 
@@ -219,7 +217,7 @@ void cx_srq_free(struct cx_srq *srq)
 	up_srq_forget(&srq->base);
 	up_table_del(&srq->dev->hca.srqs, srq->base.srqn);
 	cx_ring_drop(srq->dev, &srq->buf);
-	free(srq);
+	up_arena_free(srq->dev->hca.arena, srq, sizeof(*srq));
 }
 
 static enum cx_status destroy(struct cx_cmd *c, enum kind kind)

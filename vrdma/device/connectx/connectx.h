@@ -262,9 +262,9 @@ bool cx_remains_settle(struct cx_device *dev);
 
 /* buf.c */
 /* Takes a copy of `pages`. -EINVAL unless it holds `bytes` from `offset`, -ENOMEM. */
-int cx_buf_init(struct cx_buf *b, const uint64_t *pages, uint32_t npages, uint8_t page_shift,
-		uint32_t offset, uint64_t bytes);
-void cx_buf_fini(struct cx_buf *b);
+int cx_buf_init(struct cx_buf *b, struct up_arena *arena, const uint64_t *pages, uint32_t npages,
+		uint8_t page_shift, uint32_t offset, uint64_t bytes);
+void cx_buf_fini(struct cx_buf *b, struct up_arena *arena);
 /* Looks up `flat` in the memory map as it is. */
 void cx_buf_refresh(struct cx_buf *b, const struct up_mem *mem);
 /* Host address of [off, off + len), which must not cross a page unless flat; NULL: not memory. */

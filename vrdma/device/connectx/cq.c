@@ -239,7 +239,7 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 	if (cq->producer - cq->consumer >= 1u << cq->log_size)
 		return -ENOSPC;
 	publish(cq, slot, &cqe);
-	cx_buf_fini(&cq->buf);
+	cx_buf_fini(&cq->buf, cq->dev->hca.arena);
 	cq->buf = cq->resize_buf;
 	cq->resize_buf = (struct cx_buf){0};
 	cq->log_size = log_size;

@@ -30,6 +30,7 @@ struct cx_remains {
 	struct cx_device *dev; /* NULL: it is gone, and the rest goes with the objects */
 	bool left;	       /* there are objects, and it is on the reaper's list */
 	struct up_table tables[NR_TABLES];
+	struct up_arena *arena;
 	struct cx_eq *eqs[CX_MAX_EQ];
 	unsigned table; /* the next object to free: of this table, from this number on */
 	uint32_t id;
@@ -48,35 +49,35 @@ static struct up_table *table_of(struct cx_device *dev, unsigned i)
 
 /* Each says whether the object is gone: a large one takes several steps. */
 
-static bool free_qp(void *object)
+static bool free_qp(struct up_arena *arena, void *object)
 {
 	struct cx_qp *qp = cx_qp(object);
 
 	up_qp_discard(&qp->base);
-	cx_buf_fini(&qp->buf);
-	free(qp);
+	cx_buf_fini(&qp->buf, arena);
+	up_arena_free(arena, qp, sizeof(*qp));
 	return true;
 }
 
-static bool free_srq(void *object)
+static bool free_srq(struct up_arena *arena, void *object)
 {
 	struct cx_srq *srq = cx_srq(object);
 
-	cx_buf_fini(&srq->buf);
-	free(srq);
+	cx_buf_fini(&srq->buf, arena);
+	up_arena_free(arena, srq, sizeof(*srq));
 	return true;
 }
 
-static bool free_cq(void *object)
+static bool free_cq(struct up_arena *arena, void *object)
 {
 	struct cx_cq *cq = object;
 
-	cx_buf_fini(&cq->buf);
-	free(cq);
+	cx_buf_fini(&cq->buf, arena);
+	up_arena_free(arena, cq, sizeof(*cq));
 	return true;
 }
 
-static bool free_region(void *object)
+static bool free_region(struct up_arena *arena, void *object)
 {
 	struct up_mr *mr = object;
 
@@ -86,13 +87,13 @@ static bool free_region(void *object)
 	return true;
 }
 
-static bool free_number(void *object)
+static bool free_number(struct up_arena *arena, void *object)
 {
 	free(object);
 	return true;
 }
 
-static bool (*const free_object[])(void *object) = {
+static bool (*const free_object[])(struct up_arena *arena, void *object) = {
 	[QPS] = free_qp,       [SRQS] = free_srq,   [CQS] = free_cq,	      [MRS] = free_region,
 	[XRCDS] = free_number, [PDS] = free_number, [COUNTERS] = free_number,
 };
@@ -100,10 +101,12 @@ static bool (*const free_object[])(void *object) = {
 static void free_eqs(struct cx_remains *r)
 {
 	for (unsigned i = 0; i < CX_MAX_EQ; i++) {
-		if (!r->eqs[i])
+		struct cx_eq *eq = r->eqs[i];
+
+		if (!eq)
 			continue;
-		cx_buf_fini(&r->eqs[i]->buf);
-		free(r->eqs[i]);
+		cx_buf_fini(&eq->buf, r->arena);
+		up_arena_free(r->arena, eq, sizeof(*eq));
 		r->eqs[i] = NULL;
 	}
 }
@@ -112,6 +115,7 @@ static void free_set(struct cx_remains *r)
 {
 	for (unsigned i = 0; i < NR_TABLES; i++)
 		up_table_fini(&r->tables[i]);
+	up_arena_destroy(r->arena);
 	free(r);
 }
 
@@ -119,6 +123,7 @@ static void free_set(struct cx_remains *r)
 static void finish(struct cx_remains *r)
 {
 	free_eqs(r);
+	up_arena_trim(r->arena);
 	r->left = false;
 	if (!r->dev)
 		free_set(r);
@@ -141,7 +146,7 @@ static bool step(struct up_remains *base)
 			finish(r);
 			return true;
 		}
-		if (!free_object[r->table](object))
+		if (!free_object[r->table](r->arena, object))
 			return false;
 		r->id = id;
 	}
@@ -157,6 +162,10 @@ int cx_remains_init(struct cx_device *dev)
 		const struct up_table *t = table_of(dev, i);
 
 		err = up_table_init(&r->tables[i], t->capacity, t->first);
+	}
+	if (!err) {
+		r->arena = up_arena_create();
+		err = r->arena ? 0 : -ENOMEM;
 	}
 	if (err && r)
 		free_set(r);
@@ -180,6 +189,8 @@ void cx_remains_fini(struct cx_device *dev)
 /* World stopped. */
 static void leave(struct cx_device *dev, struct cx_remains *r)
 {
+	struct up_arena *spare = r->arena;
+
 	up_port_forget_qps(dev->port);
 	cx_uar_forget_all(dev);
 	up_list_init(&dev->watch);
@@ -187,6 +198,8 @@ static void leave(struct cx_device *dev, struct cx_remains *r)
 		dev->hca.special[i] = NULL;
 	for (unsigned i = 0; i < NR_TABLES; i++)
 		up_table_swap(table_of(dev, i), &r->tables[i]);
+	r->arena = dev->hca.arena;
+	dev->hca.arena = spare;
 	memcpy(r->eqs, dev->eqs, sizeof(r->eqs));
 	memset(dev->eqs, 0, sizeof(dev->eqs));
 	dev->cmd_eq = NULL;

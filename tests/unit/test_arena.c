@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory for one guest's objects. */
+#include "base/arena.h"
+
+#include "unit.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+
+static bool all_are(const uint8_t *object, size_t size, uint8_t value)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (object[i] != value)
+			return false;
+	}
+	return true;
+}
+
+static size_t random_size(uint64_t *seed)
+{
+	static const size_t most[] = {20, 200, 3000, 40000, 300000};
+	uint64_t r = unit_random(seed);
+
+	return (r >> 8) % most[r % 5];
+}
+
+/* Objects of all sizes come and go: each is zero at first, and nobody else writes to it. */
+static void gives_memory_of_its_own(void **state)
+{
+	struct {
+		uint8_t *at;
+		size_t size;
+	} objects[200] = {0};
+	struct up_arena *a = up_arena_create();
+	uint64_t seed = 88172645463325252u;
+
+	for (unsigned n = 0; n < 20000; n++) {
+		unsigned i = (unsigned)(unit_random(&seed) % 200);
+
+		if (objects[i].at) {
+			assert_true(all_are(objects[i].at, objects[i].size, (uint8_t)i));
+			up_arena_free(a, objects[i].at, objects[i].size);
+			objects[i].at = NULL;
+			continue;
+		}
+		objects[i].size = random_size(&seed);
+		objects[i].at = up_arena_alloc(a, objects[i].size);
+		assert_non_null(objects[i].at);
+		assert_int_equal((uintptr_t)objects[i].at % (objects[i].size < 64 ? 16 : 64), 0);
+		assert_true(all_are(objects[i].at, objects[i].size, 0));
+		memset(objects[i].at, (int)i, objects[i].size);
+	}
+	for (unsigned i = 0; i < 200; i++)
+		up_arena_free(a, objects[i].at, objects[i].size);
+	up_arena_destroy(a);
+}
+
+static void shrinks_from_the_end(void **state)
+{
+	struct up_arena *a = up_arena_create();
+	size_t size = 5 * MIB + 100, left = size;
+	uint8_t *object = up_arena_alloc(a, size);
+
+	assert_non_null(object);
+	memset(object, 1, size);
+	while (left) {
+		size_t now = up_arena_shrink(a, object, left);
+
+		assert_true(now < left);
+		assert_true(all_are(object, now, 1));
+		left = now;
+	}
+	object = up_arena_alloc(a, 1000);
+	assert_int_equal(up_arena_shrink(a, object, 1000), 0);
+	up_arena_destroy(a);
+}
+
+static size_t resident(void)
+{
+	unsigned long total, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &total, &pages), 2);
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The sanitizers keep freed memory. */
+static bool memory_is_exact(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return false;
+#else
+	return true;
+#endif
+}
+
+/* What one guest took goes back to the system while another's objects, made in turn, stay. */
+static void gives_back_what_is_free(void **state)
+{
+	enum { OBJECTS = 500000, SIZE = 128 };
+	static void *objects[OBJECTS];
+	struct up_arena *a = up_arena_create(), *b = up_arena_create();
+	void *others[OBJECTS / 1000];
+	size_t full, left;
+
+	memset(objects, 1, sizeof(objects));
+	for (unsigned i = 0; i < OBJECTS; i++) {
+		objects[i] = up_arena_alloc(a, SIZE);
+		memset(objects[i], 1, SIZE);
+		if (i % 1000 == 0)
+			others[i / 1000] = up_arena_alloc(b, SIZE);
+	}
+	full = resident();
+	for (unsigned i = 0; i < OBJECTS; i++)
+		up_arena_free(a, objects[i], SIZE);
+	left = resident();
+	assert_true(!memory_is_exact() || left + OBJECTS * SIZE / 10 * 9 < full);
+	for (unsigned i = 0; i < OBJECTS / 1000; i++)
+		up_arena_free(b, others[i], SIZE);
+	up_arena_destroy(b);
+	up_arena_destroy(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gives_memory_of_its_own),
+		cmocka_unit_test(shrinks_from_the_end),
+		cmocka_unit_test(gives_back_what_is_free),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
