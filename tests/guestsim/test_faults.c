@@ -342,6 +342,134 @@ static void test_shrunk_source(void **state)
 	}
 }
 
+/* A side whose region is 1 GiB, the same 16 MiB of memory 64 times over. */
+enum { PART = 16 * MIB, PARTS = 64, GIBIBYTE = PART * PARTS };
+
+static void gibibyte_open(struct side *s, unsigned port)
+{
+	struct gs_vm_opts opts = {.ram = PART + 64 * MIB};
+	struct gs_part parts[PARTS];
+	struct gs_mr *part;
+
+	s->vm = gs_vm_open(gs_daemon_socket(&tl_daemon, port), &opts);
+	s->pd = gs_pd_create(s->vm);
+	s->scq = s->rcq = gs_cq_create(s->vm, 256);
+	s->buf = gs_ram_alloc(s->vm, PART, 2 * MIB);
+	part = gs_mr_register(s->pd, s->buf, PART, GS_ALL);
+	for (unsigned i = 0; i < PARTS; i++)
+		parts[i] = (struct gs_part){part->key, (uintptr_t)s->buf, PART};
+	s->mr = gs_mr_register_list(s->pd, parts, PARTS, GS_ALL);
+}
+
+static void gibibyte_send(struct pair *p, uint8_t op)
+{
+	struct gs_sge from = {.len = GIBIBYTE, .key = p->a.mr->key};
+	struct gs_sge to = {.len = GIBIBYTE, .key = p->b.mr->key};
+
+	if (op == CX_OP_SEND)
+		gs_post_recv(p->b.qp, 0, &to, 1);
+	gs_post_send(p->a.qp, &(struct gs_send_wr){.op = op,
+						   .flags = GS_SIGNALED,
+						   .rkey = p->b.mr->key,
+						   .nsge = 1,
+						   .sge = &from});
+}
+
+/* The message is on its way, and far from its end. */
+static void await_start(const struct side *to)
+{
+	struct gs_wait w = gs_wait_start(GS_WAIT_MS);
+
+	while (!*(volatile uint8_t *)to->buf)
+		if (!gs_wait_turn(&w))
+			gs_fail("a message of 1 GiB does not begin");
+}
+
+/* The requester's memory went: false when its message was complete before. */
+static bool await_drop(struct side *s)
+{
+	struct gs_wait w = gs_wait_start(GS_WAIT_MS);
+	struct gs_wc wc;
+
+	for (;;) {
+		if (gs_cq_poll(s->scq, &wc, 1) && !wc.status)
+			return false;
+		if (gs_vfio_hung_up(&s->vm->vfio, 1))
+			return true;
+		if (!gs_wait_turn(&w))
+			gs_fail("a VM without memory is not dropped");
+	}
+}
+
+/*
+ * Who waits for an answer of an end that lost its memory is told that the transfer failed. The
+ * other way round, a receive does not complete, and of a write or read nothing is told. False when
+ * the message was complete before.
+ */
+static bool expect_broken(struct pair *p, uint8_t op, bool requester_left)
+{
+	struct gs_wc wc = {0};
+
+	if (requester_left) {
+		gs_cq_wait(p->a.scq, &wc, 1);
+		return wc.status;
+	}
+	if (!await_drop(&p->a))
+		return false;
+	assert_int_equal(gs_qp_to_err(p->b.qp), 0);
+	if (op != CX_OP_SEND)
+		return true;
+	gs_cq_expect(p->b.rcq, CX_SYND_WR_FLUSH);
+	return true;
+}
+
+/* One try: true when the memory went in the middle of the message. */
+static bool shrink_in_the_middle(uint8_t op, bool requester_left)
+{
+	struct gs_link l = tl_quick_link();
+	struct pair p = {0};
+	struct side *from = op == CX_OP_RDMA_READ ? &p.b : &p.a;
+	struct side *to = op == CX_OP_RDMA_READ ? &p.a : &p.b;
+	struct side *loser = requester_left ? &p.b : &p.a;
+	bool broken;
+
+	gibibyte_open(&p.a, 0);
+	gibibyte_open(&p.b, 1);
+	tl_connect(&p, GS_RC, &l);
+	memset(from->buf, 0xa5, PART);
+	gibibyte_send(&p, op);
+	await_start(to);
+	/* The other half of each of the parts stays: nobody is dropped before it is touched. */
+	if (ftruncate(loser->vm->memfd, loser->buf - loser->vm->ram + PART / 2))
+		gs_fail("ftruncate: %s", strerror(errno));
+	by_check();
+	broken = expect_broken(&p, op, requester_left);
+	if (broken && !gs_vfio_hung_up(&loser->vm->vfio, GS_WAIT_MS))
+		gs_fail("a VM without memory is not dropped");
+	by_check();
+	tl_side_close(&p.a);
+	tl_side_close(&p.b);
+	return broken;
+}
+
+/* Of either end of a long write, read and send, in the middle of the message. */
+static void test_shrunk_in_long_message(void **state)
+{
+	static const uint8_t ops[] = {CX_OP_RDMA_WRITE, CX_OP_RDMA_READ, CX_OP_SEND};
+	unsigned fds, maps;
+
+	by_resources(&fds, &maps);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(ops); i++) {
+		unsigned tries = 0;
+
+		/* The machine may be so slow to come back to us that the message ends before. */
+		while (!shrink_in_the_middle(ops[i / 2], i % 2) && ++tries < 20)
+			;
+		assert_true(tries < 20);
+	}
+	gs_daemon_await_resources(&tl_daemon, fds, maps);
+}
+
 /* ---- interrupts ---- */
 
 static void fill_eventfd(int fd)
@@ -382,33 +510,17 @@ static void test_full_interrupts(void **state)
 
 /* ---- fairness ---- */
 
-/* Sixteen QPs, each with writes of 1 GiB without end: the same 16 MiB 64 times over. */
-enum { HOG_QPS = 16, HOG_PART = 16 * MIB, HOG_PARTS = 64 };
+/* Sixteen QPs, each with writes of 1 GiB without end. */
+enum { HOG_QPS = 16 };
 
 struct hog {
 	struct pair p;
 	struct side a[HOG_QPS], b[HOG_QPS];
 };
 
-static void hog_open(struct side *s, unsigned port)
-{
-	struct gs_vm_opts opts = {.ram = HOG_PART + 64 * MIB};
-	struct gs_part parts[HOG_PARTS];
-	struct gs_mr *part;
-
-	s->vm = gs_vm_open(gs_daemon_socket(&tl_daemon, port), &opts);
-	s->pd = gs_pd_create(s->vm);
-	s->scq = s->rcq = gs_cq_create(s->vm, 256);
-	s->buf = gs_ram_alloc(s->vm, HOG_PART, 2 * MIB);
-	part = gs_mr_register(s->pd, s->buf, HOG_PART, GS_ALL);
-	for (unsigned i = 0; i < HOG_PARTS; i++)
-		parts[i] = (struct gs_part){part->key, (uintptr_t)s->buf, HOG_PART};
-	s->mr = gs_mr_register_list(s->pd, parts, HOG_PARTS, GS_ALL);
-}
-
 static void hog_write(const struct side *a, const struct side *b)
 {
-	struct gs_sge sge = {.len = (uint32_t)HOG_PART * HOG_PARTS, .key = a->mr->key};
+	struct gs_sge sge = {.len = GIBIBYTE, .key = a->mr->key};
 
 	gs_post_send(a->qp, &(struct gs_send_wr){.op = CX_OP_RDMA_WRITE,
 						 .flags = GS_SIGNALED,
@@ -421,8 +533,8 @@ static void hog_start(struct hog *h)
 {
 	struct gs_link l = gs_link_default();
 
-	hog_open(&h->p.a, 0);
-	hog_open(&h->p.b, 1);
+	gibibyte_open(&h->p.a, 0);
+	gibibyte_open(&h->p.b, 1);
 	for (unsigned i = 0; i < HOG_QPS; i++) {
 		h->a[i] = h->p.a;
 		h->b[i] = h->p.b;
@@ -484,10 +596,15 @@ static void test_fairness(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_killed_target),  cmocka_unit_test(test_killed_sender),
-		cmocka_unit_test(test_early_death),    cmocka_unit_test(test_reset_under_transfer),
-		cmocka_unit_test(test_bus_master_off), cmocka_unit_test(test_shrunk_memory),
-		cmocka_unit_test(test_shrunk_source),  cmocka_unit_test(test_full_interrupts),
+		cmocka_unit_test(test_killed_target),
+		cmocka_unit_test(test_killed_sender),
+		cmocka_unit_test(test_early_death),
+		cmocka_unit_test(test_reset_under_transfer),
+		cmocka_unit_test(test_bus_master_off),
+		cmocka_unit_test(test_shrunk_memory),
+		cmocka_unit_test(test_shrunk_source),
+		cmocka_unit_test(test_shrunk_in_long_message),
+		cmocka_unit_test(test_full_interrupts),
 		cmocka_unit_test(test_fairness),
 	};
 
