@@ -325,7 +325,7 @@ struct fake_srq *fake_srq_create(struct fake_hca *hca, bool xrc)
 	srq->base.pdn = FAKE_PD;
 	srq->base.xrc = xrc;
 	srq->base.cq = &hca->cq->base;
-	up_lock_init(&srq->base.lock);
+	up_srq_init(&srq->base);
 	id = up_table_add(&hca->base.srqs, &srq->base);
 	assert_true(id > 0);
 	srq->base.srqn = (uint32_t)id;

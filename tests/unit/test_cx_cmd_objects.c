@@ -5,6 +5,7 @@
 #include "device/connectx/cmd.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* What most tests stand on. */
 static struct {
@@ -386,6 +387,45 @@ static void queue_counters(void **state)
 	assert_int_equal(rig_send(), CX_BAD_RES);
 }
 
+static uint32_t query_counter(uint32_t id, bool clear)
+{
+	rig_begin(CX_CMD_QUERY_Q_COUNTER, 0, CX_QUERY_Q_COUNTER_IN_BYTES);
+	cx_set(rig.in, CX_QUERY_Q_COUNTER_IN_COUNTER_SET_ID, id);
+	cx_set(rig.in, CX_QUERY_Q_COUNTER_IN_CLEAR, clear);
+	rig_ok();
+	return cx_get(rig.out, CX_QUERY_Q_COUNTER_OUT_RNR_NAK_RETRY_ERR);
+}
+
+/* More queue pairs than the command looks at in one go, every other one with this counter. */
+static void counters_of_many(void **state)
+{
+	enum { QPS = 5000, FIRST = 1000 };
+	struct cx_qp *qps = calloc(QPS, sizeof(*qps));
+	struct up_table *table = &rig.dev->hca.qps;
+	uint32_t id;
+
+	rig_begin(CX_CMD_ALLOC_Q_COUNTER, 0, CX_IN_BYTES);
+	rig_ok();
+	id = cx_get(rig.out, CX_ALLOC_Q_COUNTER_OUT_COUNTER_SET_ID);
+	up_world_stop(rig.fabric);
+	for (uint32_t i = 0; i < QPS; i++) {
+		cx_set(qps[i].raw_ctx, CX_QPC_COUNTER_SET_ID, i % 2 ? id : 0);
+		up_stat_add(&qps[i].base.stats.rnr, 3);
+		assert_int_equal(up_table_set(table, FIRST + i, &qps[i].base), 0);
+	}
+	up_world_start(rig.fabric);
+	assert_int_equal(query_counter(id, false), QPS / 2 * 3);
+	assert_int_equal(query_counter(id, true), QPS / 2 * 3);
+	assert_int_equal(query_counter(id, false), 0);
+	up_stat_add(&qps[QPS - 1].base.stats.rnr, 1);
+	assert_int_equal(query_counter(id, false), 1);
+	up_world_stop(rig.fabric);
+	for (uint32_t i = 0; i < QPS; i++)
+		up_table_del(table, FIRST + i);
+	up_world_start(rig.fabric);
+	free(qps);
+}
+
 /*
  * The rings of an object follow the guest's memory as it comes and goes, at their next use: the
  * change itself touches none, however many there are.
@@ -455,6 +495,7 @@ int main(void)
 		TEST(srq_shapes),
 		TEST(uars_are_pages_of_the_bar),
 		TEST(queue_counters),
+		TEST(counters_of_many),
 		TEST(memory_map_changes),
 		TEST(buffer_of_scattered_pages),
 	};

@@ -195,13 +195,40 @@ static void xrc_queue_goes_in_mid_message(void **state)
 	fake_qp_destroy(b);
 }
 
+/* A queue that goes later is none of the business of a QP whose message came through. */
+static void xrc_queue_goes_after_a_long_message(void **state)
+{
+	struct fake_srq *srq = fake_srq_create(hb, true), *other = fake_srq_create(hb, true);
+	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+	struct up_budget budget = {.messages = 1, .bytes = 4096};
+	uint32_t session;
+
+	fake_connect(a, b);
+	session = b->base.resp.session;
+	fake_srq_recv(srq, 0, 1 << 20);
+	fake_post(a, UP_OP_SEND, 0, 1 << 20)->xrc_srqn = srq->base.srqn;
+	assert_int_equal(up_qp_run(fake_exec, &a->base, 1, &budget), UP_RUN_MORE);
+	assert_false(up_list_empty(&srq->base.parked));
+	fake_srq_destroy(other);
+	while (!ha->cq->count)
+		fake_run(a);
+	assert_int_equal(fake_wc(ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(hb).status, UP_WC_SUCCESS);
+	assert_true(up_list_empty(&srq->base.parked));
+	fake_srq_destroy(srq);
+	assert_int_equal(b->base.resp.session, session);
+	fake_qp_destroy(a);
+	fake_qp_destroy(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(two_queue_pairs_share_one_queue), T(error_says_last_wqe_and_leaves_the_queue),
 		T(malformed_queue_is_in_error),	    T(xrc_goes_to_the_queue_that_the_message_names),
 		T(xrc_domain_is_checked),	    T(xrc_memory_is_that_of_the_queue_named),
-		T(xrc_queue_goes_in_mid_message),
+		T(xrc_queue_goes_in_mid_message),   T(xrc_queue_goes_after_a_long_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Queue pairs: creation, and the state machine of 10.3.1. World stopped throughout. */
 
+#include "base/bytes.h"
 #include "engine/exec.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ int up_qp_create(struct up_qp *qp)
 		qp->hca->special[qp->special] = qp;
 	qp->state = UP_QPS_RESET;
 	up_lock_init(&qp->resp_lock);
+	up_list_init(&qp->resp.parked);
 	up_sched_init(&qp->sched);
 	take_users(qp, 1);
 	return 0;
@@ -51,15 +53,18 @@ void up_qp_destroy(struct up_qp *qp)
 	up_route_epoch++;
 }
 
+void up_srq_init(struct up_srq *srq)
+{
+	up_lock_init(&srq->lock);
+	up_list_init(&srq->parked);
+}
+
 void up_srq_forget(struct up_srq *srq)
 {
-	uint32_t id = 0;
-	struct up_qp *qp;
+	struct up_list *pos, *tmp;
 
-	while (srq->xrc && (qp = up_table_next(&srq->hca->qps, &id))) {
-		if (qp->resp.srq == srq)
-			up_responder_reset(qp);
-	}
+	up_list_each (pos, tmp, &srq->parked)
+		up_responder_reset(UP_CONTAINER_OF(pos, struct up_qp, resp.parked));
 }
 
 static bool allowed(enum up_qp_state from, enum up_qp_state to)

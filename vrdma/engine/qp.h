@@ -42,6 +42,7 @@ struct up_responder {
 	uint32_t session;	/* changes when the QP is reset, so that a sender notices */
 	struct up_srq *srq;	/* where rwr came from, when from a shared queue */
 	struct up_recv_wr *rwr; /* the receive that it consumed; owned, NULL when none */
+	struct up_list parked;	/* on srq->parked while rwr outlives the turn; under srq->lock */
 };
 
 enum up_wait {
@@ -142,6 +143,8 @@ static inline enum up_qp_state up_qp_state_get(const struct up_qp *qp)
  */
 int up_qp_modify(struct up_qp *qp, enum up_qp_state to);
 
+/* Before a shared receive queue gets its number. */
+void up_srq_init(struct up_srq *srq);
 /*
  * A shared receive queue goes away, world stopped. No QP refers to an XRC one, but a message may be
  * on its way into it: that ends here, and its sender finds nobody.

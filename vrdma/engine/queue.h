@@ -31,6 +31,7 @@ struct up_srq {
 	bool error;	  /* malformed; takes no further message */
 	struct up_cq *cq; /* XRC only: where its receives complete */
 	struct up_lock lock;
+	struct up_list parked; /* struct up_responder.parked of messages under way into it */
 	uint32_t users;
 };
 

@@ -107,10 +107,25 @@ static struct up_cq *recv_cq(const struct up_qp *resp, const struct up_srq *srq)
 	return srq && srq->xrc ? srq->cq : resp->recv_cq;
 }
 
+/* Its shared queue may go away in mid-message, and finds it by this. */
+static void set_parked(struct up_responder *r, bool parked)
+{
+	if (!r->srq)
+		return;
+	up_lock_take(&r->srq->lock);
+	if (parked)
+		up_list_add_tail(&r->srq->parked, &r->parked);
+	else
+		up_list_del(&r->parked);
+	up_lock_drop(&r->srq->lock);
+}
+
 static void drop_receive(struct up_exec *x, struct up_responder *r)
 {
-	if (r->rwr && (!x || r->rwr != &x->recv))
+	if (r->rwr && (!x || r->rwr != &x->recv)) {
+		set_parked(r, false);
 		free(r->rwr);
+	}
 	r->rwr = NULL;
 	r->srq = NULL;
 }
@@ -147,6 +162,7 @@ void up_responder_park(struct up_exec *x, struct up_qp *resp)
 	for (uint32_t i = 0; i < own->nsge; i++)
 		own->sge[i] = r->rwr->sge[i];
 	r->rwr = own;
+	set_parked(r, true);
 }
 
 /* A receive that is at fault: completes it, and the QP goes to error. */

@@ -112,7 +112,7 @@ static void fill(struct cx_cmd *c, struct cx_srq *srq, const struct srq_params *
 	srq->is_rmp = p->rmp;
 	srq->dbr_gpa = p->dbr;
 	memcpy(srq->raw_ctx, p->ctx, p->ctx_bytes);
-	up_lock_init(&srq->base.lock);
+	up_srq_init(&srq->base);
 }
 
 /* Counts the queue as a user of what it refers to, or no longer. World stopped. */
