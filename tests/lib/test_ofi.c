@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -194,6 +195,114 @@ static void others_of_a_full_one(void **state)
 {
 	one_is_full(1000);
 	one_is_full(4000);
+}
+
+/* ---- a crowd ---- */
+
+/* More than there are receives for at a shared endpoint of ofi_rxm's: it takes 2048, connections
+ * should have 40 each. */
+#define CROWD 72u
+#define ITS_RECEIVES 2048u
+#define MESSAGES 40u
+
+struct crowd {
+	struct up_ep *hub, *ep[CROWD];
+	up_peer to[CROWD];
+};
+
+static void move_all(struct crowd *c)
+{
+	up_progress(c->hub);
+	for (unsigned i = 0; i < CROWD; i++)
+		up_progress(c->ep[i]);
+}
+
+/* All at once, and each gets its answer. */
+static void ask_at_once(struct crowd *c)
+{
+	struct rig_done done[CROWD] = {0};
+	uint64_t start = rig_now_us();
+
+	for (unsigned i = 0; i < CROWD; i++)
+		assert_int_equal(ask(c->ep[i], c->to[i], &done[i]), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		while (!done[i].calls) {
+			move_all(c);
+			rig_patience(start);
+		}
+		assert_int_equal(done[i].status, 0);
+	}
+}
+
+static struct ofi_lane *lane_at(struct crowd *c)
+{
+	return (struct ofi_lane *)c->hub->peers[rig_peer(c->hub, c->ep[0])]->link->lane;
+}
+
+/* All but the last send what nobody takes: more than there are receives. */
+static void fill_hub(struct crowd *c)
+{
+	static uint8_t data[1000];
+	const struct iovec message = {data, sizeof(data)};
+	uint64_t start = rig_now_us();
+
+	for (unsigned k = 0; k < MESSAGES; k++) {
+		for (unsigned i = 0; i < CROWD - 1; i++) {
+			data[0] = (uint8_t)k;
+			while (up_tag_send(c->ep[i], c->to[i], 1, &message, 1, 0, 0, NULL, NULL)) {
+				move_all(c);
+				rig_patience(start);
+			}
+		}
+	}
+	while (lane_at(c)->nheld <= ITS_RECEIVES) {
+		move_all(c);
+		rig_patience(start);
+	}
+}
+
+/* In the order of sending. */
+static void take_from_first(struct crowd *c)
+{
+	const up_peer from = rig_peer(c->hub, c->ep[0]);
+	uint64_t start = rig_now_us();
+	unsigned got = 0;
+	uint8_t data[1000];
+	const struct iovec message = {data, sizeof(data)};
+
+	for (unsigned k = 0; k < MESSAGES; k++) {
+		assert_int_equal(up_tag_recv(c->hub, from, 1, 0, &message, 1, tag_done, &got, NULL),
+				 0);
+		while (got <= k) {
+			move_all(c);
+			rig_patience(start);
+		}
+		assert_int_equal(data[0], k);
+	}
+}
+
+static void crowd(void **state)
+{
+	const struct up_ep_attr attr = {
+		.thread = UP_THREAD_SINGLE, .lanes = "ofi", .max_unexpected = 16384};
+	struct crowd c = {.hub = rig_open(&attr)};
+
+	up_am_set_handler(c.hub, 1, reply_same, NULL);
+	for (unsigned i = 0; i < CROWD; i++)
+		c.ep[i] = open_with("ofi");
+	for (unsigned i = 0; i < CROWD; i++)
+		c.to[i] = rig_peer(c.ep[i], c.hub);
+	ask_at_once(&c);
+	ask_at_once(&c);
+	if (getenv("RIG_DATAGRAMS")) {
+		fill_hub(&c);
+		for (unsigned i = 0; i < 10; i++)
+			ask_all(c.ep[CROWD - 1], c.to[CROWD - 1], c.hub);
+		take_from_first(&c);
+	}
+	up_ep_close(c.hub);
+	for (unsigned i = 0; i < CROWD; i++)
+		up_ep_close(c.ep[i]);
 }
 
 /* ---- addresses ---- */
@@ -490,9 +599,15 @@ int main(void)
 		cmocka_unit_test(strangers),	cmocka_unit_test(false_packets),
 		cmocka_unit_test(stands_still), cmocka_unit_test(nobody_there),
 		cmocka_unit_test(both_lanes),	cmocka_unit_test(others_of_a_full_one),
+		cmocka_unit_test(crowd),
 	};
+	struct rlimit files;
 
 	setenv("RIG_LANE", "ofi", 1);
+	/* A crowd of endpoints has some thousand. */
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 	up_log_set_level(LOG_ERR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

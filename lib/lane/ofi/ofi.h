@@ -19,7 +19,8 @@
  * network's buffers, as no receive is posted again before its packet was taken. Where an endpoint
  * is shared nobody's packets may keep those of others from coming: each connection has OFI_CREDITS
  * receives of its own, and no more packets than these are sent before the peer says that it has
- * taken them. Messages of the lane's own are never refused, need no credit, and are few.
+ * taken them. Messages of the lane's own are never refused, need no credit, and are few. Where the
+ * endpoint takes fewer receives than all connections should have, messages that wait are copied.
  */
 #ifndef UP_LANE_OFI_OFI_H
 #define UP_LANE_OFI_OFI_H
@@ -77,6 +78,7 @@ struct ofi_rx {
 	struct ofi_pool *pool;
 	struct up_list held; /* struct ofi_conn.held, or struct ofi_lane.spent */
 	bool spent;
+	bool copy;     /* of a message that waits, with memory of its own; never posted */
 	uint8_t *data; /* OFI_HEAD_ROOM + OFI_MAX_PACKET bytes */
 	size_t bytes;  /* that have come, without the head */
 	uint32_t number;
@@ -209,6 +211,7 @@ struct ofi_lane {
 	struct fid_av *av;
 	struct ofi_pool *pools;
 	unsigned nreceives;	 /* in them */
+	bool scarce;		 /* the endpoint takes fewer than all connections should have */
 	struct ofi_conn **names; /* connections by the low half of what messages say; NULL: free */
 	unsigned nnames;
 	struct up_list orphans; /* struct ofi_tx, in the provider's hands, of no connection */
@@ -397,6 +400,8 @@ unsigned up_ofi_poll(struct up_lane *base);
 /* Posts again what was spent. */
 void up_ofi_repost(struct ofi_lane *lane);
 /* It is posted again, by and by. */
+void up_ofi_post_later(struct ofi_rx *rx);
+/* What it had is done with: the same, unless it is a copy. */
 void up_ofi_spend(struct ofi_rx *rx);
 /* Reads completions until there are none. */
 unsigned up_ofi_drain(struct ofi_lane *lane);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define BATCH 16
 /* Batches in one poll: others have their turn too. */
@@ -22,7 +23,7 @@
 /* ---- receives ---- */
 
 /* When there is nothing else to do, or when too many are not. */
-void up_ofi_spend(struct ofi_rx *rx)
+void up_ofi_post_later(struct ofi_rx *rx)
 {
 	struct ofi_lane *lane = rx->pool->lane;
 
@@ -32,6 +33,14 @@ void up_ofi_spend(struct ofi_rx *rx)
 	up_list_add_tail(&lane->spent, &rx->held);
 	if (++lane->nspent >= OFI_RECEIVES / 2)
 		up_ofi_repost(lane);
+}
+
+void up_ofi_spend(struct ofi_rx *rx)
+{
+	if (rx->copy)
+		free(rx);
+	else
+		up_ofi_post_later(rx);
 }
 
 /* False: the provider wants no more now. */
@@ -62,8 +71,27 @@ void up_ofi_repost(struct ofi_lane *lane)
 	}
 }
 
+/* Where receives are scarce one message may not keep any: a copy waits in its place. */
+static struct ofi_rx *set_aside(struct ofi_rx *rx)
+{
+	struct ofi_lane *lane = rx->pool->lane;
+	size_t bytes = lane->head + rx->bytes;
+	struct ofi_rx *copy = lane->scarce && !rx->copy ? malloc(sizeof(*copy) + bytes) : NULL;
+
+	if (!copy)
+		return rx;
+	*copy = *rx;
+	copy->copy = true;
+	copy->data = (uint8_t *)(copy + 1);
+	memcpy(copy->data, rx->data, bytes);
+	up_list_init(&copy->held);
+	up_ofi_post_later(rx);
+	return copy;
+}
+
 static void hold(struct ofi_conn *c, struct ofi_rx *rx)
 {
+	rx = set_aside(rx);
 	up_list_add_tail(&c->held, &rx->held);
 	c->lane->nheld++;
 }
@@ -92,6 +120,7 @@ static void keep_early(struct ofi_conn *c, struct ofi_rx *rx)
 {
 	struct up_list *before = c->early.prev;
 
+	rx = set_aside(rx);
 	while (before != &c->early &&
 	       (int32_t)(UP_CONTAINER_OF(before, struct ofi_rx, held)->number - rx->number) > 0)
 		before = before->prev;

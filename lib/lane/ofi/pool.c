@@ -69,7 +69,12 @@ int up_ofi_pool_post(struct ofi_pool *pool, struct fid_ep *ep)
 	int ret = 0;
 
 	pool->ep = ep;
-	for (unsigned i = 0; i < pool->n && !ret; i++)
+	for (unsigned i = 0; i < pool->n && !ret; i++) {
 		ret = up_ofi_rx_post(&pool->rx[i]);
+		if (ret == -FI_EAGAIN) {
+			up_ofi_post_later(&pool->rx[i]);
+			ret = 0;
+		}
+	}
 	return ret;
 }

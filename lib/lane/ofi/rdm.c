@@ -53,14 +53,19 @@ static int more_receives(struct ofi_lane *lane, unsigned n)
 	return up_ofi_pool_post(pool, lane->ep);
 }
 
-/* For all connections that there are; those of one that has ended are the next one's. */
+/* For all connections that there are, as far as the endpoint takes so many; those of one that has
+ * ended are the next one's. */
 static int ensure_receives(struct ofi_lane *lane)
 {
+	const size_t most = lane->info->rx_attr->size;
 	const struct up_list *pos;
 	unsigned n = RECEIVES;
 
 	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next)
 		n += OFI_CREDITS + OFI_OWN_CREDITS;
+	lane->scarce = most && n > most;
+	if (lane->scarce)
+		n = most > RECEIVES ? (unsigned)most : RECEIVES;
 	return n > lane->nreceives ? more_receives(lane, n - lane->nreceives) : 0;
 }
 
