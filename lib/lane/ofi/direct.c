@@ -274,7 +274,6 @@ int up_direct_fabric(struct ofi_lane *lane)
 	net->armed = &lane->armed;
 	net->listener = -1;
 	up_list_init(&net->events);
-	up_list_init(&net->hot);
 	up_list_init(&net->left);
 	net->fabric = (struct fid_fabric){{FI_CLASS_FABRIC, net, &fabric_fid}, &fabric_ops, 0};
 	net->domain.fid = (struct fid){FI_CLASS_DOMAIN, net, &domain_fid};

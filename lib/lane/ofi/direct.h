@@ -6,10 +6,10 @@
  * socket to read (docs/figures.md).
  *
  * Hot and cold. A socket in an epoll costs twice: whoever sends to it calls back into the epoll,
- * and who receives asks that before the socket. So connections where messages come all the time are
- * hot: they are in no epoll, and each look at the completions reads them. There are a few of these
- * at most; all others are cold and found by an epoll, which is asked between. A hot one where
- * nothing comes any more cools down, and all do before somebody sleeps.
+ * and who receives asks that before the socket. So a connection where messages come all the time is
+ * hot: it is in no epoll, and each look at the completions reads it. There is one at most, and only
+ * while no other has anything; all others are cold and found by an epoll, which is asked between.
+ * When nothing comes any more it cools down, and it does before somebody sleeps.
  *
  * On the wire each message has a struct direct_head in front, and nothing else is sent.
  *
@@ -66,11 +66,8 @@ struct direct_ep {
 	struct direct *net;
 	int fd;
 	enum direct_state state;
-	uint32_t events; /* that the epoll looks for; 0: it does not know the socket */
-	bool hot;
-	unsigned heat;	     /* times that the epoll had something to read */
+	uint32_t events;     /* that the epoll looks for; 0: it does not know the socket */
 	unsigned empty;	     /* looks in a row while hot that had nothing */
-	struct up_list node; /* struct direct.hot */
 	struct up_list left; /* struct direct.left */
 	struct direct_ops receives, sends;
 	/* Of the first of `sends`; of an injected message, whose data is in `small`. */
@@ -118,12 +115,13 @@ struct direct {
 	int making; /* an epoll of the listener and of connections that are not there yet */
 	int cold;   /* an epoll of connections */
 	struct up_list events;
-	struct up_list hot;  /* struct direct_ep */
-	struct up_list left; /* struct direct_ep, with something in the stage that can be taken */
-	unsigned nhot;
-	const bool *armed;   /* somebody may be asleep */
-	unsigned since_cold; /* looks since the epoll was asked */
-	unsigned first, n;   /* of the completions */
+	struct up_list left;   /* struct direct_ep, with something in the stage that can be taken */
+	struct direct_ep *hot; /* NULL: none */
+	struct direct_ep *last; /* of which the epoll told last that it has something */
+	unsigned heat;		/* how often in a row */
+	const bool *armed;	/* somebody may be asleep */
+	unsigned since_cold;	/* looks since the epoll was asked */
+	unsigned first, n;	/* of the completions */
 	struct direct_completion completions[DIRECT_EVENTS];
 };
 

@@ -9,14 +9,14 @@
 
 /* Connections of which the epoll tells in one look. */
 #define BATCH 16
-#define HOT_MAX 4
-/* As often has the epoll told of a connection before it is hot: to be so costs two system calls. */
+/* As often has the epoll told of a connection and no other before it is hot: to be so costs two
+ * system calls. */
 #define HEAT 16
 /* Looks that found nothing, after which it is cold again: about half a millisecond. */
 #define COOL 4096
 /* Between two looks at the epoll while something is hot. After each look that found something there
  * is one, too: it costs least while an answer is on its way. */
-#define COLD_EVERY 16
+#define COLD_EVERY 8
 
 /* ---- operations ---- */
 
@@ -61,24 +61,18 @@ static void look_for(struct direct_ep *c, uint32_t events)
 /* The epoll looks for what can be done. */
 static void watch(struct direct_ep *c)
 {
-	if (c->state == DIRECT_UP && !c->hot)
+	if (c->state == DIRECT_UP && c->net->hot != c)
 		look_for(c, (c->receives.first ? EPOLLIN : 0) | (c->sends.first ? EPOLLOUT : 0));
 }
 
-static void not_hot(struct direct_ep *c)
+static void cool(struct direct *net)
 {
-	if (!c->hot)
-		return;
-	c->hot = false;
-	c->heat = 0;
-	c->net->nhot--;
-	up_list_del(&c->node);
-}
+	struct direct_ep *c = net->hot;
 
-static void cool(struct direct_ep *c)
-{
-	not_hot(c);
-	watch(c);
+	net->hot = NULL;
+	net->heat = 0;
+	if (c)
+		watch(c);
 }
 
 /* The epoll has told of it. While somebody sleeps he is woken by that alone. */
@@ -86,13 +80,15 @@ static void warm(struct direct_ep *c)
 {
 	struct direct *net = c->net;
 
-	if (++c->heat < HEAT || net->nhot == HOT_MAX || *net->armed || c->state != DIRECT_UP)
+	if (net->last != c) {
+		net->last = c;
+		cool(net);
+	}
+	if (++net->heat < HEAT || *net->armed || c->state != DIRECT_UP)
 		return;
 	look_for(c, 0);
-	c->hot = true;
+	net->hot = c;
 	c->empty = 0;
-	net->nhot++;
-	up_list_add_tail(&net->hot, &c->node);
 }
 
 void up_direct_start(struct direct_ep *c)
@@ -103,7 +99,12 @@ void up_direct_start(struct direct_ep *c)
 
 void up_direct_stop(struct direct_ep *c)
 {
-	not_hot(c);
+	struct direct *net = c->net;
+
+	if (net->hot == c)
+		net->hot = NULL;
+	if (net->last == c)
+		net->last = NULL;
 	look_for(c, 0);
 	up_list_del(&c->left);
 	c->state = DIRECT_DEAD;
@@ -390,7 +391,7 @@ static bool look_at_hot(struct direct_ep *c)
 		return true;
 	c->empty = found ? 0 : c->empty + 1;
 	if (c->empty >= COOL)
-		cool(c);
+		cool(c->net);
 	return found;
 }
 
@@ -407,9 +408,9 @@ void up_direct_progress(struct direct *net)
 		up_list_del(&c->left);
 		take_staged(c);
 	}
-	up_list_each (pos, tmp, &net->hot)
-		found |= look_at_hot(UP_CONTAINER_OF(pos, struct direct_ep, node));
-	if (up_list_empty(&net->hot) || ++net->since_cold >= COLD_EVERY)
+	if (net->hot)
+		found = look_at_hot(net->hot);
+	if (!net->hot || ++net->since_cold >= COLD_EVERY)
 		look_at_cold(net);
 	else if (found)
 		net->since_cold = COLD_EVERY;
@@ -417,9 +418,6 @@ void up_direct_progress(struct direct *net)
 
 bool up_direct_may_sleep(struct direct *net)
 {
-	struct up_list *pos, *tmp;
-
-	up_list_each (pos, tmp, &net->hot)
-		cool(UP_CONTAINER_OF(pos, struct direct_ep, node));
+	cool(net);
 	return !net->n && up_list_empty(&net->left);
 }

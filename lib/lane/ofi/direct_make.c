@@ -271,7 +271,6 @@ int up_direct_endpoint(struct fid_domain *domain, struct fi_info *info, struct f
 		return -ENOMEM;
 	c->net = UP_CONTAINER_OF(domain, struct direct, domain);
 	c->fd = -1;
-	up_list_init(&c->node);
 	up_list_init(&c->left);
 	c->receives.last = &c->receives.first;
 	c->sends.last = &c->sends.first;
