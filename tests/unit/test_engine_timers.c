@@ -6,6 +6,7 @@
 #include "fake_hca.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <string.h>
 
 static int setup(void **state)
@@ -159,6 +160,55 @@ static void draining_queue_waits_for_a_receiver(void **state)
 	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 1);
 }
 
+/* A send that waits for a receive is not kept: its record may be taken back, and given again. */
+static void waiting_request_is_taken_back(void **state)
+{
+	struct fake_pair *p = *state;
+	uint64_t now = 1;
+
+	p->a->base.attr.drain_event = true;
+	p->a->base.attr.rnr_retry = 7;
+	for (unsigned draining = 0; draining < 2; draining++) {
+		fake_post(p->a, UP_OP_SEND, 0, 8);
+		assert_int_equal(fake_run_at(p->a, now), UP_RUN_WAIT);
+		assert_null(p->a->base.wr);
+		if (draining)
+			assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
+		p->a->sq_posted--;
+		fake_recv(p->b, 0, 8);
+		now = p->a->base.wait_next;
+		assert_int_equal(fake_run_at(p->a, now), UP_RUN_IDLE);
+		assert_int_equal(p->a->base.wait, UP_WAIT_NONE);
+		assert_int_equal(p->ha->cq->count + p->hb->cq->count, 0);
+		assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], draining);
+		p->a->sq_posted++;
+		if (draining)
+			assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), 0);
+		assert_int_equal(fake_run_at(p->a, now), UP_RUN_IDLE);
+		assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+		assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+	}
+}
+
+/* Nor is it what it was, when its owner wrote rubbish over it: an error, not a drained queue. */
+static void waiting_request_is_spoilt(void **state)
+{
+	struct fake_pair *p = *state;
+
+	p->a->base.attr.drain_event = true;
+	p->a->base.attr.rnr_retry = 7;
+	fake_post(p->a, UP_OP_SEND, 0, 8);
+	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
+	p->a->sq_error = -EINVAL;
+	fake_recv(p->b, 0, 8);
+	fake_run_at(p->a, p->a->base.wait_next);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_LOC_QP_OP_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_ERR);
+	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 0);
+}
+
 /* Without resources for them the responder takes neither reads nor atomics, but writes. */
 static void responder_without_resources_refuses(void **state)
 {
@@ -208,6 +258,8 @@ int main(void)
 		T(counts_begin_anew),
 		T(drained_queue_finishes_what_it_began),
 		T(draining_queue_waits_for_a_receiver),
+		T(waiting_request_is_taken_back),
+		T(waiting_request_is_spoilt),
 		T(responder_without_resources_refuses),
 		T(key_is_revoked_in_mid_message),
 	};

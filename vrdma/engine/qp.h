@@ -101,10 +101,11 @@ struct up_qp {
 	struct up_responder resp;
 
 	/* Requester. */
-	struct up_send_wr *wr; /* the request under way, owned; NULL between requests */
-	uint64_t done;	       /* bytes of it that were copied; of a multicast, how far it came */
-	bool started;	       /* the responder's part has begun */
-	bool broken;	       /* the responder was reset meanwhile: nobody will answer */
+	/* The request under way, owned; NULL between requests, and while one waits to begin. */
+	struct up_send_wr *wr;
+	uint64_t done; /* bytes of it that were copied; of a multicast, how far it came */
+	bool started;  /* the responder's part has begun */
+	bool broken;   /* the responder was reset meanwhile: nobody will answer */
 	uint32_t peer_session;
 	struct up_qp *peer; /* cached route, good while peer_epoch == fabric epoch */
 	uint64_t peer_epoch;

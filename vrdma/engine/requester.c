@@ -507,15 +507,22 @@ static struct up_send_wr *next_request(struct up_exec *x, struct up_qp *qp)
 		up_qp_fail(qp);
 		up_raise_qp(qp, UP_EV_QP_FATAL);
 	}
+	/* The one that waited is not there any more, or not what it was. */
+	if (qp->wait != UP_WAIT_NONE)
+		forget_request(qp);
 	return NULL;
 }
 
-/* The request goes on in a later turn: it keeps the copy that was checked. */
-static bool suspend(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
+/*
+ * The request goes on in a later turn: it keeps the copy that was checked. One of which nothing has
+ * happened yet, as its peer is not ready, is fetched and checked again instead: a guest can have a
+ * hundred thousand queue pairs that wait.
+ */
+static bool suspend(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr, enum turn turn)
 {
 	struct up_send_wr *fresh;
 
-	if (qp->wr)
+	if (qp->wr || (turn == TURN_WAIT && !qp->started))
 		return true;
 	fresh = malloc(sizeof(*fresh));
 	if (!fresh) {
@@ -541,7 +548,7 @@ static enum up_run run_ready(struct up_exec *x, struct up_qp *qp, struct up_budg
 		budget->messages--;
 		turn = run_request(x, qp, wr, &budget->bytes);
 		if (turn != TURN_DONE) {
-			if (!suspend(x, qp, wr))
+			if (!suspend(x, qp, wr, turn))
 				return UP_RUN_MORE;
 			return turn == TURN_WAIT ? UP_RUN_WAIT : UP_RUN_MORE;
 		}
@@ -555,9 +562,18 @@ static enum up_run run_ready(struct up_exec *x, struct up_qp *qp, struct up_budg
 /* 10.3.1.5: what had begun is finished, nothing else begins. */
 static enum up_run run_draining(struct up_exec *x, struct up_qp *qp, struct up_budget *budget)
 {
-	if (qp->wr) {
-		enum turn turn = run_request(x, qp, qp->wr, &budget->bytes);
+	struct up_send_wr *wr = qp->wr;
 
+	if (!wr && qp->wait != UP_WAIT_NONE) {
+		wr = next_request(x, qp);
+		if (up_qp_state_get(qp) != UP_QPS_SQD)
+			return UP_RUN_MORE;
+	}
+	if (wr) {
+		enum turn turn = run_request(x, qp, wr, &budget->bytes);
+
+		if (turn != TURN_DONE && !suspend(x, qp, wr, turn))
+			return UP_RUN_MORE;
 		if (turn == TURN_WAIT)
 			return UP_RUN_WAIT;
 		if (turn == TURN_DONE)
