@@ -292,13 +292,16 @@ static unsigned sweep(struct cx_device *dev, uint64_t elapsed, bool busy)
 	n = n < least ? least : n > SWEEP_MAX ? SWEEP_MAX : n;
 	n = n > dev->sweep_count ? dev->sweep_count : n;
 	while (n--) {
-		struct cx_qp *qp, *next;
+		const struct cx_qp *next;
+		struct cx_qp *qp;
 
 		if (dev->sweep >= dev->sweep_count)
 			dev->sweep = 0;
 		qp = dev->sweep_qps[dev->sweep++];
 		next = dev->sweep_qps[dev->sweep < dev->sweep_count ? dev->sweep : 0];
-		__builtin_prefetch(next->dbr);
+		/* Unless another worker is about to look it up. */
+		if (__atomic_load_n(&next->epoch, __ATOMIC_ACQUIRE) == dev->hca.mem.epoch)
+			__builtin_prefetch(next->dbr);
 		if (is_swept(qp) && cx_sq_pending(&qp->base)) {
 			dev->hca.net->kick(&qp->base);
 			found++;
