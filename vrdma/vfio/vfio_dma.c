@@ -151,7 +151,7 @@ static void unmap_file(struct vu_range *r)
 	if (!r->base)
 		return;
 	up_sigbus_guard_remove(r->guard);
-	munmap(r->base, r->length);
+	up_vu_release(r->base, r->length);
 }
 
 static int reserve_range(struct vu_ranges *ranges)

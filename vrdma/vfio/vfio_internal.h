@@ -208,6 +208,9 @@ int up_vu_handle_set_irqs(struct up_vfio_server *srv, struct vu_message *msg,
 void up_vu_dma_unmap_all(struct up_vfio_server *srv);
 void up_vu_irq_disable_all(struct up_vfio_server *srv);
 
+/* vfio_release.c: unmaps guest memory that nobody uses any more, now or soon. */
+void up_vu_release(void *base, size_t length);
+
 /* vfio_irq.c: a table of disabled vectors; and its end, when all are disabled. */
 int up_vu_irq_init(struct up_vfio_server *srv, const struct up_vfio_config *cfg);
 void up_vu_irq_fini(struct up_vfio_server *srv);
