@@ -211,6 +211,51 @@ static void registers(void **state)
 	rig_fails(CX_BAD_PARAM, CX_WHY_REGISTER);
 }
 
+/* What `devlink dev info` goes through: are the registers there, which image, which version. */
+static void firmware_version(void **state)
+{
+	const uint8_t *reg = read_reg(CX_REG_MCAM, CX_MCAM_BYTES);
+	uint8_t *data = rig.in + CX_ACCESS_REG_IN_REGISTER_DATA_AT;
+
+	assert_int_equal(cx_get(reg, CX_MCAM_MCQI), 1);
+	assert_int_equal(cx_get(reg, CX_MCAM_MCQS), 1);
+	reg = read_reg(CX_REG_MCQS, CX_MCQS_BYTES);
+	assert_int_equal(cx_get(reg, CX_MCQS_IDENTIFIER), CX_MCQS_IDENTIFIER_BOOT_IMG);
+	assert_int_equal(cx_get(reg, CX_MCQS_LAST_INDEX_FLAG), 1);
+
+	rig_begin(CX_CMD_ACCESS_REG, CX_REG_OP_READ, CX_ACCESS_REG_IN_BYTES + CX_MCQI_BYTES);
+	cx_set(rig.in, CX_ACCESS_REG_IN_REGISTER_ID, CX_REG_MCQI);
+	cx_set(data, CX_MCQI_INFO_TYPE, CX_MCQI_INFO_TYPE_VERSION);
+	cx_set(data, CX_MCQI_DATA_SIZE, CX_MCQI_VERSION_BYTES);
+	rig_ok();
+	reg = rig.out + CX_ACCESS_REG_OUT_REGISTER_DATA_AT;
+	assert_int_equal(cx_get(reg, CX_MCQI_VERSION),
+			 up_get_be32(rig.dev->iseg + CX_ISEG_HEALTH + CX_HEALTH_FW_VER));
+
+	cx_set(data, CX_MCQI_COMPONENT_INDEX, 1);
+	rig_fails(CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	cx_set(data, CX_MCQI_COMPONENT_INDEX, 0);
+	cx_set(data, CX_MCQI_INFO_TYPE, 0); /* for flashing, which is not offered */
+	rig_fails(CX_BAD_PARAM, CX_WHY_TYPE);
+}
+
+/* Of the other groups of management registers there is none. */
+static void other_management_registers(void **state)
+{
+	const uint8_t *reg = rig.out + CX_ACCESS_REG_OUT_REGISTER_DATA_AT;
+
+	rig_begin(CX_CMD_ACCESS_REG, CX_REG_OP_READ, CX_ACCESS_REG_IN_BYTES + CX_MCAM_BYTES);
+	cx_set(rig.in, CX_ACCESS_REG_IN_REGISTER_ID, CX_REG_MCAM);
+	cx_set(rig.in + CX_ACCESS_REG_IN_REGISTER_DATA_AT, CX_MCAM_ACCESS_REG_GROUP, 2);
+	rig_ok();
+	for (unsigned at = 8; at < CX_MCAM_BYTES; at++)
+		assert_int_equal(reg[at], 0);
+	rig_begin(CX_CMD_ACCESS_REG, CX_REG_OP_READ, CX_ACCESS_REG_IN_BYTES + CX_MCQS_BYTES);
+	cx_set(rig.in, CX_ACCESS_REG_IN_REGISTER_ID, CX_REG_MCQS);
+	cx_set(rig.in + CX_ACCESS_REG_IN_REGISTER_DATA_AT, CX_MCQS_COMPONENT_INDEX, 1);
+	rig_fails(CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+}
+
 static void node_description(void **state)
 {
 	rig_begin(CX_CMD_ACCESS_REG, CX_REG_OP_WRITE, CX_ACCESS_REG_IN_BYTES + 64);
@@ -263,6 +308,8 @@ int main(void)
 		TEST(port_context, rig_setup_running),
 		TEST(gids_and_pkeys, rig_setup_running),
 		TEST(registers, rig_setup_running),
+		TEST(firmware_version, rig_setup_running),
+		TEST(other_management_registers, rig_setup_running),
 		TEST(node_description, rig_setup_running),
 		TEST(counters_of_the_port, rig_setup_running),
 		TEST(management_datagram, rig_setup_running),

@@ -15,6 +15,9 @@ enum {
 	CX_REG_PVLC = 0x500f,
 	CX_REG_NODE_DESC = 0x6001,
 	CX_REG_HOST_ENDIANNESS = 0x7004,
+	CX_REG_MCQS = 0x9060,
+	CX_REG_MCQI = 0x9061,
+	CX_REG_MCAM = 0x907f,
 	CX_REG_OP_WRITE = 0, /* op_mod of the command */
 	CX_REG_OP_READ = 1,
 };
@@ -78,6 +81,45 @@ enum {
 enum {
 	CX_PPCNT_COUNTERS_AT = 0x08,
 	CX_PPCNT_GRP_IB = 0x20, /* CX_IBCNT_* */
+};
+
+/*
+ * mlx5_ifc_mcam_reg_bits: which management registers and features there are, a bit for each. Of the
+ * 128 registers of a group, those with the lowest numbers are in the last word.
+ */
+enum {
+	CX_MCAM_BYTES = 72,
+	CX_MCAM_FEATURE_GROUP = CX_FIELD(0x00, 8, 8),
+	CX_MCAM_ACCESS_REG_GROUP = CX_FIELD(0x00, 24, 8), /* 0: from 0x9000 */
+	CX_MCAM_MCQI = CX_FIELD(0x08, 30, 1),
+	CX_MCAM_MCQS = CX_FIELD(0x08, 31, 1),
+};
+
+/* mlx5_ifc_mcqs_reg_bits: a component of the firmware. Its update state 0 is idle. */
+enum {
+	CX_MCQS_BYTES = 16,
+	CX_MCQS_LAST_INDEX_FLAG = CX_FIELD(0x00, 0, 1),
+	CX_MCQS_COMPONENT_INDEX = CX_FIELD(0x00, 16, 16),
+	CX_MCQS_IDENTIFIER = CX_FIELD(0x04, 16, 16),
+	CX_MCQS_COMPONENT_STATUS = CX_FIELD(0x08, 23, 5),
+
+	CX_MCQS_IDENTIFIER_BOOT_IMG = 1, /* MCQS_IDENTIFIER_BOOT_IMG */
+	CX_MCQS_STATUS_PRESENT = 1,
+};
+
+/* mlx5_ifc_mcqi_reg_bits, and mlx5_ifc_mcqi_version_bits as its data */
+enum {
+	CX_MCQI_BYTES = 24, /* without data */
+	CX_MCQI_READ_PENDING_COMPONENT = CX_FIELD(0x00, 0, 1),
+	CX_MCQI_COMPONENT_INDEX = CX_FIELD(0x00, 16, 16),
+	CX_MCQI_INFO_TYPE = CX_FIELD(0x08, 27, 5),
+	CX_MCQI_INFO_SIZE = CX_FIELD(0x0c, 0, 32),
+	CX_MCQI_OFFSET = CX_FIELD(0x10, 0, 32),
+	CX_MCQI_DATA_SIZE = CX_FIELD(0x14, 16, 16),
+	CX_MCQI_VERSION = CX_FIELD(0x1c, 0, 32),
+	CX_MCQI_VERSION_BYTES = 124,
+
+	CX_MCQI_INFO_TYPE_VERSION = 1, /* MCQI_INFO_TYPE_VERSION */
 };
 
 #endif

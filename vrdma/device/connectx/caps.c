@@ -77,6 +77,7 @@ static const struct setting general[] = {
 	{CX_HCA_MAX_SGL_FOR_OPTIMIZED_PERFORMANCE, UP_MAX_RECV_SGE},
 
 	/* The rest. */
+	{CX_HCA_MCAM_REG, 1},
 	{CX_HCA_UAR_SZ, 5}, /* 1 << n MiB */
 	{CX_HCA_LOG_BF_REG_SIZE, 9},
 	{CX_HCA_DEVICE_FREQUENCY_KHZ, CX_TIMER_KHZ},

@@ -65,6 +65,38 @@ static enum cx_status node_desc(struct cx_cmd *c, uint8_t *reg)
 	return CX_OK;
 }
 
+/* Of the management registers those by which `devlink` asks for the firmware's version. */
+static enum cx_status mcam(struct cx_cmd *c, uint8_t *reg)
+{
+	bool first = !cx_get(reg, CX_MCAM_ACCESS_REG_GROUP);
+
+	cx_set(reg, CX_MCAM_MCQI, first);
+	cx_set(reg, CX_MCAM_MCQS, first);
+	return CX_OK;
+}
+
+/* One component, the running firmware's image. */
+static enum cx_status mcqs(struct cx_cmd *c, uint8_t *reg)
+{
+	if (cx_get(reg, CX_MCQS_COMPONENT_INDEX))
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	cx_set(reg, CX_MCQS_LAST_INDEX_FLAG, 1);
+	cx_set(reg, CX_MCQS_IDENTIFIER, CX_MCQS_IDENTIFIER_BOOT_IMG);
+	cx_set(reg, CX_MCQS_COMPONENT_STATUS, CX_MCQS_STATUS_PRESENT);
+	return CX_OK;
+}
+
+static enum cx_status mcqi(struct cx_cmd *c, uint8_t *reg)
+{
+	if (cx_get(reg, CX_MCQI_COMPONENT_INDEX))
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	if (cx_get(reg, CX_MCQI_INFO_TYPE) != CX_MCQI_INFO_TYPE_VERSION)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
+	cx_set(reg, CX_MCQI_INFO_SIZE, CX_MCQI_VERSION_BYTES);
+	cx_set(reg, CX_MCQI_VERSION, CX_FW_VERSION);
+	return CX_OK;
+}
+
 /* Every host is welcome; nothing is stored. */
 static enum cx_status accept(struct cx_cmd *c, uint8_t *reg)
 {
@@ -73,19 +105,23 @@ static enum cx_status accept(struct cx_cmd *c, uint8_t *reg)
 
 struct reg {
 	uint16_t id;
-	uint16_t bytes;
+	uint16_t bytes; /* of the query */
+	uint16_t more;	/* that the answer has */
 	bool writable;
 	enum cx_status (*handler)(struct cx_cmd *c, uint8_t *reg);
 };
 
 static const struct reg regs[] = {
-	{CX_REG_PMTU, CX_PMTU_BYTES, false, pmtu},
-	{CX_REG_PTYS, CX_PTYS_BYTES, false, ptys},
-	{CX_REG_PAOS, CX_PAOS_BYTES, true, paos},
-	{CX_REG_PPCNT, CX_PPCNT_BYTES, true, ppcnt},
-	{CX_REG_PVLC, CX_PVLC_BYTES, false, pvlc},
-	{CX_REG_NODE_DESC, NODE_DESC_BYTES, true, node_desc},
-	{CX_REG_HOST_ENDIANNESS, 0, true, accept},
+	{CX_REG_PMTU, CX_PMTU_BYTES, 0, false, pmtu},
+	{CX_REG_PTYS, CX_PTYS_BYTES, 0, false, ptys},
+	{CX_REG_PAOS, CX_PAOS_BYTES, 0, true, paos},
+	{CX_REG_PPCNT, CX_PPCNT_BYTES, 0, true, ppcnt},
+	{CX_REG_PVLC, CX_PVLC_BYTES, 0, false, pvlc},
+	{CX_REG_NODE_DESC, NODE_DESC_BYTES, 0, true, node_desc},
+	{CX_REG_HOST_ENDIANNESS, 0, 0, true, accept},
+	{CX_REG_MCQS, CX_MCQS_BYTES, 0, false, mcqs},
+	{CX_REG_MCQI, CX_MCQI_BYTES, CX_MCQI_VERSION_BYTES, false, mcqi},
+	{CX_REG_MCAM, CX_MCAM_BYTES, 0, false, mcam},
 };
 
 static const struct reg *find_reg(uint32_t id)
@@ -101,11 +137,12 @@ enum cx_status cx_access_reg(struct cx_cmd *c)
 {
 	const struct reg *reg = find_reg(cx_get(c->in, CX_ACCESS_REG_IN_REGISTER_ID));
 	uint32_t in_bytes = c->in_len - CX_ACCESS_REG_IN_REGISTER_DATA_AT;
-	uint32_t out_bytes = c->out_len - CX_ACCESS_REG_OUT_REGISTER_DATA_AT;
+	uint32_t room = c->out_len - CX_ACCESS_REG_OUT_REGISTER_DATA_AT;
 	uint8_t data[CX_PPCNT_BYTES] = {0};
 	enum cx_status status;
+	uint32_t bytes;
 
-	static_assert(sizeof(data) >= CX_PTYS_BYTES && sizeof(data) >= NODE_DESC_BYTES,
+	static_assert(sizeof(data) >= CX_MCQI_BYTES + CX_MCQI_VERSION_BYTES,
 		      "the largest register");
 	if (!reg || (c->op_mod == CX_REG_OP_WRITE && !reg->writable))
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_REGISTER);
@@ -113,8 +150,9 @@ enum cx_status cx_access_reg(struct cx_cmd *c)
 		return cx_fail(c, CX_BAD_INP_LEN, CX_WHY_SHORT_INPUT);
 	memcpy(data, c->in + CX_ACCESS_REG_IN_REGISTER_DATA_AT, reg->bytes);
 	status = reg->handler(c, data);
+	bytes = (uint32_t)reg->bytes + reg->more;
 	if (status == CX_OK)
 		memcpy(c->out + CX_ACCESS_REG_OUT_REGISTER_DATA_AT, data,
-		       reg->bytes < out_bytes ? reg->bytes : out_bytes);
+		       bytes < room ? bytes : room);
 	return status;
 }

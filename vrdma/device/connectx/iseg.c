@@ -21,8 +21,7 @@ void cx_iseg_reset(struct cx_device *dev)
 	put(dev, CX_ISEG_FW_REV, (uint32_t)CX_FW_REV_MINOR << 16 | CX_FW_REV_MAJOR);
 	put(dev, CX_ISEG_CMDIF_REV_FW_SUB, (uint32_t)CX_CMDIF_REV << 16 | CX_FW_REV_SUBMINOR);
 	put(dev, CX_ISEG_INITIALIZING, CX_ISEG_FW_RESET_SUPPORTED);
-	put(dev, CX_ISEG_HEALTH + CX_HEALTH_FW_VER,
-	    (uint32_t)CX_FW_REV_MAJOR << 24 | CX_FW_REV_MINOR << 16 | CX_FW_REV_SUBMINOR);
+	put(dev, CX_ISEG_HEALTH + CX_HEALTH_FW_VER, CX_FW_VERSION);
 	dev->cmdq_gpa = 0;
 	dev->nic_interface = CX_NIC_IFC_FULL;
 }
