@@ -290,6 +290,16 @@ int up_pci_config_write(struct up_pci_config *cfg, uint64_t off, const void *buf
 	return 0;
 }
 
+uint32_t up_pci_config_get32(const struct up_pci_config *cfg, uint16_t off)
+{
+	return get32(cfg->data + off);
+}
+
+void up_pci_config_put32(struct up_pci_config *cfg, uint16_t off, uint32_t value)
+{
+	put32(cfg->data + off, value);
+}
+
 bool up_pci_config_memory_enabled(const struct up_pci_config *cfg)
 {
 	return get16(cfg->data + COMMAND) & COMMAND_MEMORY;

@@ -88,6 +88,13 @@ void up_pci_config_reset(struct up_pci_config *cfg);
 int up_pci_config_read(const struct up_pci_config *cfg, uint64_t off, void *buf, size_t len);
 int up_pci_config_write(struct up_pci_config *cfg, uint64_t off, const void *buf, size_t len);
 
+/*
+ * For the function itself, which reads and changes any aligned word. What it changes is as after
+ * reset again when up_pci_config_reset() was called.
+ */
+uint32_t up_pci_config_get32(const struct up_pci_config *cfg, uint16_t off);
+void up_pci_config_put32(struct up_pci_config *cfg, uint16_t off, uint32_t value);
+
 bool up_pci_config_memory_enabled(const struct up_pci_config *cfg);
 bool up_pci_config_bus_master(const struct up_pci_config *cfg); /* may the device do DMA */
 bool up_pci_config_msix_enabled(const struct up_pci_config *cfg);

@@ -184,11 +184,13 @@ struct cx_device {
 	bool work_set;
 	int poll_fd; /* epoll of work_fd and the server */
 	struct up_pci_config pci;
-	uint8_t caps[256];     /* general capabilities in force (SET_HCA_CAP) */
-	bool host_atomics;     /* atomics return host-endian data, as the driver asked */
-	uint64_t list_bytes;   /* of the page lists of all rings */
-	uint8_t issi;	       /* interface revision in use, 0 or 1 */
-	uint32_t reserved_key; /* of all memory, for the kernel's QPs */
+	uint16_t vsc;		  /* where the vendor-specific capability is */
+	uint32_t sw_reset_holder; /* of its semaphore; 0: free */
+	uint8_t caps[256];	  /* general capabilities in force (SET_HCA_CAP) */
+	bool host_atomics;	  /* atomics return host-endian data, as the driver asked */
+	uint64_t list_bytes;	  /* of the page lists of all rings */
+	uint8_t issi;		  /* interface revision in use, 0 or 1 */
+	uint32_t reserved_key;	  /* of all memory, for the kernel's QPs */
 	bool hca_enabled, hca_running, bus_master;
 	int uar_fd;	     /* memfd behind BAR0; UAR pages are shared from it */
 	uint8_t *uar_mem;    /* our mapping of it */

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "device/connectx/cmd.h"
+#include "device/connectx/vsc.h"
 
 #include <errno.h>
 
@@ -78,6 +79,7 @@ static int config_write(struct cx_device *dev, uint64_t off, const void *buf, si
 		cx_device_stop(dev);
 	}
 	dev->bus_master = bus_master;
+	cx_vsc_write(dev, off, buf, len);
 	return err;
 }
 
@@ -105,6 +107,7 @@ static void reset(void *arg)
 
 	cx_device_reset(dev);
 	up_pci_config_reset(&dev->pci);
+	cx_vsc_reset(dev);
 	dev->bus_master = false;
 }
 
@@ -152,7 +155,7 @@ static const struct up_vfio_dev_ops vfio_ops = {
 	.disconnected = disconnected,
 };
 
-static int build_config(struct up_pci_config *pci)
+static int build_config(struct cx_device *dev)
 {
 	const struct up_pci_ids ids = {
 		.vendor = PCI_VENDOR,
@@ -171,6 +174,7 @@ static int build_config(struct up_pci_config *pci)
 		.table_offset = CX_MSIX_TABLE,
 		.pba_offset = CX_MSIX_PBA,
 	};
+	struct up_pci_config *pci = &dev->pci;
 	int ret;
 
 	up_pci_config_init(pci, &ids);
@@ -181,6 +185,8 @@ static int build_config(struct up_pci_config *pci)
 		ret = up_pci_config_add_msix(pci, &msix);
 	if (ret >= 0)
 		ret = up_pci_config_add_pm(pci);
+	if (ret >= 0)
+		ret = cx_vsc_init(dev);
 	return ret < 0 ? ret : 0;
 }
 
@@ -203,7 +209,7 @@ int cx_pci_init(struct cx_device *dev)
 		.irqs = irqs,
 		.nr_irqs = UP_VFIO_PCI_IRQS,
 	};
-	int err = build_config(&dev->pci);
+	int err = build_config(dev);
 
 	if (err) {
 		up_log(LOG_ERR, dev->port->name, "PCI configuration space: %s", strerror(-err));
