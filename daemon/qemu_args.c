@@ -9,6 +9,12 @@
 
 #define MEMORY_ID "underpass-ram"
 #define MAX_MIB (16ull << 20)
+/*
+ * QEMU gives the device up for good when an answer is not there in time, by default in 5 s. That is
+ * less than a host may stand still (memory reclaim, a debugger); a daemon that died closes its
+ * sockets, and is not waited for.
+ */
+#define ANSWER_MS 120000
 
 bool up_parse_memory(const char *text, uint64_t *mib)
 {
@@ -38,8 +44,8 @@ static json_t *device(const char *socket)
 	json_t *device, *arg;
 	char *text;
 
-	device = json_pack("{s:s, s:{s:s, s:s}}", "driver", "vfio-user-pci", "socket", "path",
-			   socket, "type", "unix");
+	device = json_pack("{s:s, s:{s:s, s:s}, s:i}", "driver", "vfio-user-pci", "socket", "path",
+			   socket, "type", "unix", "x-msg-timeout", ANSWER_MS);
 	text = device ? json_dumps(device, JSON_COMPACT) : NULL;
 	arg = text ? json_string(text) : NULL;
 	free(text);

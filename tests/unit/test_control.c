@@ -307,7 +307,7 @@ static void qemu_arguments(void **state)
 			    "memory-backend=underpass-ram");
 	snprintf(device, sizeof(device),
 		 "{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"%s/vm1.sock\","
-		 "\"type\":\"unix\"}}",
+		 "\"type\":\"unix\"},\"x-msg-timeout\":120000}",
 		 w->dir);
 	assert_string_equal(json_string_value(json_array_get(a, 7)), device);
 	json_decref(r);

@@ -349,6 +349,18 @@ def killed_returns(world):
     small_traffic(world)
 
 
+def daemon_stalled(world):
+    """The daemon stands still for longer than QEMU waits for an answer by default, and somebody asks: QEMU must not give up."""
+    world.daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        reader = world.two.spawn("cat /sys/bus/pci/devices/*/config >/dev/null")
+        time.sleep(8)
+    finally:
+        world.daemon.process.send_signal(signal.SIGCONT)
+    reader.check()
+    small_traffic(world)
+
+
 def clean_stop(world):
     status = world.daemon.stop()
     if status != 0:
@@ -428,6 +440,7 @@ CASES = [
     Case("faults", "orderly reboot", orderly_reboot),
     Case("faults", "kill -9 while a peer writes", peer_killed),
     Case("faults", "new VM on the killed one's port", killed_returns),
+    Case("faults", "daemon stands still for 8 s", daemon_stalled),
     Case("faults", "daemon stops on SIGTERM", clean_stop, spoils=True),
     Case("trapped", "ibv_devinfo ACTIVE in both", both_active),
     Case("trapped", "pingpongs with trapped doorbells", small_traffic),

@@ -324,7 +324,7 @@ class Cable:
 
 def device_args(sock, memory="512M"):
     """QEMU's arguments for a device on the vfio-user socket SOCK, as `underpass qemu-args` prints them."""
-    device = {"driver": "vfio-user-pci", "addr": "0x10.0", "rombar": 0, "socket": {"path": str(sock), "type": "unix"}}
+    device = {"driver": "vfio-user-pci", "addr": "0x10.0", "rombar": 0, "socket": {"path": str(sock), "type": "unix"}, "x-msg-timeout": 120000}
     return [*memory_args(memory), "-device", json.dumps(device)]
 
 
