@@ -12,6 +12,7 @@
 #include <underpass/am.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -492,6 +493,13 @@ struct race {
 	bool stop;
 };
 
+/* The other thread may need this one's processor. */
+static void move(struct up_ep *ep)
+{
+	if (!up_progress(ep))
+		sched_yield();
+}
+
 /* The initiator: writes the whole of whatever is open. */
 static void *hammer(void *arg)
 {
@@ -501,13 +509,13 @@ static void *hammer(void *arg)
 		uint64_t key = __atomic_load_n(&r->key, __ATOMIC_ACQUIRE);
 
 		if (put(&r->t, 0, MEMORY, key, 0)) {
-			up_progress(r->t.rig.a);
+			move(r->t.rig.a);
 			continue;
 		}
 		if (r->t.done.calls)
 			__atomic_add_fetch(&r->used, 1, __ATOMIC_RELEASE);
 		while (!r->t.done.calls)
-			up_progress(r->t.rig.a);
+			move(r->t.rig.a);
 		up_progress(r->t.rig.a);
 	}
 	return NULL;
@@ -540,7 +548,7 @@ static void close_in_use_of(uint8_t *memory)
 				 0);
 		__atomic_store_n(&r.key, key, __ATOMIC_RELEASE);
 		while (__atomic_load_n(&r.used, __ATOMIC_ACQUIRE) < used + 2)
-			up_progress(r.t.rig.b);
+			move(r.t.rig.b);
 		for (volatile uint64_t k = i * 331 % 4001; k; k--)
 			;
 		up_region_close(region);
@@ -553,7 +561,7 @@ static void close_in_use_of(uint8_t *memory)
 	__atomic_store_n(&r.stop, true, __ATOMIC_RELEASE);
 	/* Its last write may wait for an answer. */
 	while (pthread_tryjoin_np(thread, NULL))
-		up_progress(r.t.rig.b);
+		move(r.t.rig.b);
 	untouched(&r);
 	teardown(&r.t);
 }
