@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,6 +84,7 @@ static struct child spawn(bool automatic)
 		struct stop s = {false};
 		struct up_ep *ep;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (up_ep_open(&attr, &ep))
 			_exit(4);
 		up_am_set_handler(ep, 1, reply_same, NULL);
@@ -198,6 +200,7 @@ static void compute(int to, int from)
 	struct up_ep *ep;
 	cpu_set_t one;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	CPU_ZERO(&one);
 	CPU_SET(sched_getcpu(), &one);
 	if (sched_setaffinity(0, sizeof(one), &one) || !word || up_ep_open(&attr, &ep) ||
