@@ -567,6 +567,30 @@ static void stands_still(void **state)
 	unserve(&s);
 }
 
+/* The application does something else while contact is made, for longer than peers are waited for.
+ */
+static void computes_meanwhile(void **state)
+{
+	for (unsigned i = 0; i < 4; i += 3) {
+		struct rig_done done = {0};
+		struct rig rig;
+
+		setenv("UNDERPASS_PEER_TIMEOUT", "1", 1);
+		rig_setup(&rig, NULL);
+		unsetenv("UNDERPASS_PEER_TIMEOUT");
+		up_am_set_handler(rig.b, 1, reply_same, NULL);
+		assert_int_equal(ask(rig.a, rig.to_b, &done), 0);
+		for (unsigned k = 0; k < i; k++) {
+			up_progress(rig.a);
+			up_progress(rig.b);
+		}
+		usleep(2500000);
+		rig_until(&rig, &done.calls, 1);
+		assert_int_equal(done.status, 0);
+		rig_teardown(&rig);
+	}
+}
+
 /* An address whose endpoint has gone. */
 static void nobody_there(void **state)
 {
@@ -618,11 +642,17 @@ static void both_lanes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_peers),	cmocka_unit_test(crossing),
-		cmocka_unit_test(itself),	cmocka_unit_test(internet_addresses),
-		cmocka_unit_test(strangers),	cmocka_unit_test(false_packets),
-		cmocka_unit_test(stands_still), cmocka_unit_test(nobody_there),
-		cmocka_unit_test(both_lanes),	cmocka_unit_test(others_of_a_full_one),
+		cmocka_unit_test(many_peers),
+		cmocka_unit_test(crossing),
+		cmocka_unit_test(itself),
+		cmocka_unit_test(internet_addresses),
+		cmocka_unit_test(strangers),
+		cmocka_unit_test(false_packets),
+		cmocka_unit_test(stands_still),
+		cmocka_unit_test(computes_meanwhile),
+		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(both_lanes),
+		cmocka_unit_test(others_of_a_full_one),
 		cmocka_unit_test(crowd),
 	};
 	struct rlimit files;

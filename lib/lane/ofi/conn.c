@@ -23,10 +23,16 @@ static bool settling(enum ofi_conn_state state)
 	return state != OFI_CONN_UP && state != OFI_CONN_BROKEN;
 }
 
+void up_ofi_settling(struct ofi_lane *lane, int more)
+{
+	if (!lane->nsettling)
+		lane->checked = up_clock_ns();
+	lane->nsettling += (unsigned)more;
+}
+
 static void set_state(struct ofi_conn *c, enum ofi_conn_state state)
 {
-	c->lane->nsettling += settling(state);
-	c->lane->nsettling -= settling(c->state);
+	up_ofi_settling(c->lane, settling(state) - settling(c->state));
 	c->state = state;
 	c->deadline = up_clock_ns() + c->lane->timeout;
 }
@@ -124,7 +130,7 @@ static void conn_free(struct ofi_conn *c)
 {
 	struct up_list *pos, *tmp;
 
-	c->lane->nsettling -= settling(c->state);
+	up_ofi_settling(c->lane, -settling(c->state));
 	up_ofi_conn_await(c, false);
 	close_conn(c);
 	drop_held(c);
@@ -158,8 +164,7 @@ struct ofi_conn *up_ofi_conn_open(struct ofi_link *l, const union ofi_sockaddr *
 
 void up_ofi_conn_await(struct ofi_conn *c, bool on)
 {
-	c->lane->nsettling += on;
-	c->lane->nsettling -= c->awaited;
+	up_ofi_settling(c->lane, on - c->awaited);
 	c->awaited = on;
 }
 
@@ -452,11 +457,31 @@ void up_ofi_conn_opened(struct ofi_conn *c)
 
 /* ---- ends ---- */
 
-void up_ofi_deadlines(struct ofi_lane *lane)
+/*
+ * While this end does not look, as its application computes or does not run, no answer of a peer's
+ * is seen: of such a time a tenth of the timeout counts.
+ */
+static void postpone(struct ofi_lane *lane, uint64_t unseen)
+{
+	uint64_t counts = lane->timeout / 10 > OFI_UNSEEN_NS ? lane->timeout / 10 : OFI_UNSEEN_NS;
+	uint64_t ns = unseen > counts ? unseen - counts : 0;
+	struct up_list *pos;
+
+	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next)
+		ofi_conn_of(pos)->deadline += ns;
+	for (pos = lane->links.next; pos != &lane->links; pos = pos->next) {
+		struct ofi_link *l = ofi_link_of(pos);
+
+		l->deadline += l->deadline ? ns : 0;
+	}
+}
+
+void up_ofi_deadlines(struct ofi_lane *lane, uint64_t unseen)
 {
 	uint64_t now = up_clock_ns();
 	struct up_list *pos, *tmp;
 
+	postpone(lane, unseen);
 	up_list_each (pos, tmp, &lane->conns) {
 		struct ofi_conn *c = ofi_conn_of(pos);
 

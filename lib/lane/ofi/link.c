@@ -40,7 +40,7 @@ void up_ofi_link_free(struct ofi_link *l)
 	up_list_each (pos, tmp, &l->queue)
 		up_ofi_tx_put(lane, UP_CONTAINER_OF(pos, struct ofi_tx, node));
 	lane->nstalled -= l->stalled;
-	lane->nsettling -= l->deadline != 0;
+	up_ofi_settling(lane, -(l->deadline != 0));
 	up_list_del(&l->node);
 	free(l);
 }
@@ -50,7 +50,7 @@ static void set_deadline(struct ofi_link *l, uint64_t deadline)
 {
 	struct ofi_lane *lane = ofi_lane_of(l);
 
-	lane->nsettling += (deadline != 0) - (l->deadline != 0);
+	up_ofi_settling(lane, (deadline != 0) - (l->deadline != 0));
 	l->deadline = deadline;
 }
 

@@ -55,6 +55,8 @@
 #define OFI_NAME_MAX 56
 /* Between two looks at the deadlines. */
 #define OFI_CHECK_NS 50000000u
+/* More than between two looks of one that sleeps (wake.c). */
+#define OFI_UNSEEN_NS (4ull * OFI_CHECK_NS)
 /* Of the provider's queues. */
 #define OFI_EVENTS 1024
 
@@ -356,8 +358,10 @@ static inline void up_ofi_put_head(const struct ofi_conn *c, void *to)
 
 	memcpy(to, &h, sizeof(h));
 }
-/* Ends what has taken too long. */
-void up_ofi_deadlines(struct ofi_lane *lane);
+/* Ends what has taken too long. `unseen`: how long nobody has looked at the lane, nanoseconds. */
+void up_ofi_deadlines(struct ofi_lane *lane, uint64_t unseen);
+/* So many more, or fewer, have a deadline. */
+void up_ofi_settling(struct ofi_lane *lane, int more);
 /* Closes and frees what is broken. */
 void up_ofi_reap(struct ofi_lane *lane);
 

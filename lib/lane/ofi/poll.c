@@ -314,8 +314,8 @@ static unsigned look(struct ofi_lane *lane)
 	lane->look = false;
 	lane->looked = up_clock_coarse_ns();
 	if (lane->nsettling && (now = up_clock_ns()) >= lane->checked + OFI_CHECK_NS) {
+		up_ofi_deadlines(lane, now - lane->checked);
 		lane->checked = now;
-		up_ofi_deadlines(lane);
 	}
 	return n;
 }
