@@ -19,6 +19,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUZZ_SECONDS = 20
+LAST_LINES = 15  # of what a failed test printed, in the list of failures
 RINGS = ["lint", "unit", "asan", "tsan", "fuzz", "vm"]
 
 
@@ -30,13 +31,14 @@ class Totals:
         self.passed = 0
         self.failures, self.skips = [], []
 
-    def count(self, name, result):
+    def count(self, name, result, printed=()):
+        """`printed`: lines that say why, should it have failed."""
         if result == "passed":
             self.passed += 1
         elif result == "skipped" and self.ring not in self.required:
             self.skips.append(name)
         else:
-            self.failures.append(name)
+            self.failures.append((name, list(printed)))
 
 
 def say(text):
@@ -45,6 +47,26 @@ def say(text):
 
 def run(cmd, **kwargs):
     return subprocess.run(cmd, cwd=ROOT, **kwargs)
+
+
+def show(cmd, **kwargs):
+    """Runs a command and shows what it prints: its exit status, and the lines."""
+    lines = []
+    with subprocess.Popen(cmd, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          **kwargs) as process:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line.rstrip())
+    return process.returncode, lines
+
+
+def said(test):
+    """How a test of Meson's log ended, and the end of what it printed."""
+    lines = [f"{test['result']}, status {test['returncode']}, after {test['duration']:.0f} s"]
+    for stream in ("stdout", "stderr"):
+        lines += test.get(stream, "").splitlines()[-LAST_LINES:]
+    return lines
 
 
 def meson_tests(totals, build, label, extra=()):
@@ -57,24 +79,27 @@ def meson_tests(totals, build, label, extra=()):
         with open(log, encoding="utf-8") as lines:
             for line in lines:
                 test = json.loads(line)
-                totals.count(f"{label}: {test['name']}", results.get(test["result"], "failed"))
+                totals.count(f"{label}: {test['name']}", results.get(test["result"], "failed"), said(test))
     except OSError as err:
-        print(f"no test log: {err}")
-        totals.count(f"{label}: no tests ran", "failed")
+        totals.count(f"{label}: no tests ran", "failed", [f"no test log: {err}"])
 
 
 def configure(build, options, targets=()):
+    """None, or what the command that failed printed."""
     if not os.path.exists(os.path.join(ROOT, build, "build.ninja")):
-        if run(["meson", "setup", build, *options]).returncode:
-            return False
-    return run(["ninja", "-C", build, "--quiet", *targets]).returncode == 0
+        status, lines = show(["meson", "setup", build, *options])
+        if status:
+            return lines[-LAST_LINES:]
+    status, lines = show(["ninja", "-C", build, "--quiet", *targets])
+    return lines[-LAST_LINES:] if status else None
 
 
 def sanitized(totals, build, label, sanitizers, extra=()):
     """Tests again in a build with sanitizers."""
     say(f"{label}: building")
-    if not configure(build, [f"-Db_sanitize={sanitizers}", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]):
-        totals.count(f"{label}: build", "failed")
+    error = configure(build, [f"-Db_sanitize={sanitizers}", "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"])
+    if error is not None:
+        totals.count(f"{label}: build", "failed", error)
         return
     meson_tests(totals, build, label, ["--timeout-multiplier", "5", *extra])
 
@@ -86,9 +111,10 @@ def fuzz(totals, build):
         print("skipped: clang is not installed (tools/deps.sh installs it)")
         totals.count("fuzz", "skipped")
         return
-    if not configure(build, ["--native-file", "tools/clang.ini", "-Dfuzz=true", "-Db_sanitize=address,undefined",
-                             "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"], ["fuzzers"]):
-        totals.count("fuzz: build", "failed")
+    error = configure(build, ["--native-file", "tools/clang.ini", "-Dfuzz=true", "-Db_sanitize=address,undefined",
+                              "-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"], ["fuzzers"])
+    if error is not None:
+        totals.count("fuzz: build", "failed", error)
         return
     folder = os.path.join(ROOT, build, "tests", "fuzz")
     for name in sorted(n for n in os.listdir(folder) if re.fullmatch(r"fuzz_\w+", n)):
@@ -101,31 +127,40 @@ def fuzz(totals, build):
                f"-artifact_prefix={folder}/{name}-", "-verbosity=0", grown]
         if os.path.isdir(corpus):
             cmd.append(corpus)
-        result = run(cmd, stdin=subprocess.DEVNULL)
-        if result.returncode:
+        status, lines = show(cmd, stdin=subprocess.DEVNULL)
+        if status:
             print(f"to see it again: {folder}/{name} {folder}/{name}-crash-...")
-        totals.count(f"fuzz: {name}", "failed" if result.returncode else "passed")
+        totals.count(f"fuzz: {name}", "failed" if status else "passed", lines[-LAST_LINES:])
+
+
+def split(lines):
+    """The tests of such a script: result, name, and what was printed since the one before, or indented below it."""
+    tests, printed = [], []
+    for line in lines:
+        test = re.match(r"(PASS|FAIL|SKIP)\s+(.*)", line)
+        if test:
+            tests.append((*test.groups(), printed))
+            printed = []
+        elif tests and not printed and line.startswith("    "):
+            tests[-1][2].append(line)
+        else:
+            printed.append(line)
+    return tests
 
 
 def counted_script(totals, label, cmd):
     """A script that prints PASS, FAIL or SKIP and a name for each test, and ends with its own totals."""
     say(label)
-    process = subprocess.Popen(cmd, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    status, lines = show(cmd)
     results = {"PASS": "passed", "FAIL": "failed", "SKIP": "skipped"}
-    seen, last = {"PASS": 0, "FAIL": 0, "SKIP": 0}, ""
-    for line in process.stdout:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        test = re.match(r"(PASS|FAIL|SKIP)\s+(.*)", line)
-        if test:
-            seen[test.group(1)] += 1
-            totals.count(f"{label}: {test.group(2).strip()}", results[test.group(1)])
-        last = line
-    process.wait()
-    if last.strip() != "{PASS} passed, {FAIL} failed, {SKIP} skipped".format(**seen):
-        totals.count(f"{label}: ended without its totals", "failed")
-    elif process.returncode and not seen["FAIL"]:
-        totals.count(f"{label}: exit status {process.returncode}", "failed")
+    seen = dict.fromkeys(results, 0)
+    for result, name, printed in split(lines):
+        seen[result] += 1
+        totals.count(f"{label}: {name.strip()}", results[result], printed[-LAST_LINES:])
+    if not lines or lines[-1] != "{PASS} passed, {FAIL} failed, {SKIP} skipped".format(**seen):
+        totals.count(f"{label}: ended without its totals", "failed", lines[-LAST_LINES:])
+    elif status and not seen["FAIL"]:
+        totals.count(f"{label}: exit status {status}", "failed", lines[-LAST_LINES:])
 
 
 def run_ring(totals, ring, build):
@@ -160,8 +195,10 @@ def main():
     print(f"\ntook {time.monotonic() - start:.0f} s")
     for name in totals.skips:
         print(f"SKIPPED {name}")
-    for name in totals.failures:
+    for name, printed in totals.failures:
         print(f"FAILED {name}")
+        for line in printed:
+            print(f"    {line}")
     print(f"{totals.passed} passed, {len(totals.failures)} failed, {len(totals.skips)} skipped")
     return 1 if totals.failures or not totals.passed else 0
 
