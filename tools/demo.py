@@ -315,7 +315,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", default=os.environ.get("UNDERPASS_BUILD") or HERE.parent / "build", help="build folder; demo.json is written there")
     parser.add_argument("--image", default="stable", help="guest image (tools/guest_image.py)")
-    parser.add_argument("--seconds", type=float, default=45, help="begin no further repetition after this long")
+    parser.add_argument("--seconds", type=float, default=65, help="begin no further repetition after this long")
     parser.add_argument("--runs", type=int, default=3, help="repetitions of the rows that have something to reach")
     parser.add_argument("--only", default="", metavar="REGEX", help="only the tests whose name matches")
     args = parser.parse_args()
