@@ -8,9 +8,6 @@
 
 #include "fabric/worker_private.h"
 
-#define PORT_MESSAGES 64
-#define PORT_QPS 64
-
 static struct up_worker lone;
 static uint64_t now;
 
@@ -124,17 +121,9 @@ static enum up_run run_qp(struct up_qp *qp, struct up_budget *budget)
 	return result;
 }
 
-static struct up_budget turn_budget(void)
-{
-	uint32_t quantum = lone.fabric->cfg.quantum_bytes;
-
-	return (struct up_budget){
-		.messages = PORT_MESSAGES, .bytes = quantum, .slack = quantum / 4};
-}
-
 bool up_fabric_flush(struct up_qp *qp)
 {
-	struct up_budget budget = turn_budget();
+	struct up_budget budget = up_turn_budget(&lone);
 
 	CHECK(lone.fabric->world_depth);
 	if (qp->sched.heap_index >= 0)
@@ -153,7 +142,7 @@ static void take_due(struct up_fabric_port *p)
 
 static void run_port(struct up_fabric_port *p)
 {
-	struct up_budget budget = turn_budget();
+	struct up_budget budget = up_turn_budget(&lone);
 	struct up_list *last = p->run.prev;
 	unsigned left = PORT_QPS;
 

@@ -26,12 +26,6 @@
 /* How long a QP's doorbell record is read in every round after its last work. */
 #define HOT_NS (100 * UP_USEC)
 /*
- * Of one port in one round: requests executed, and QPs looked at. No more of its QPs are taken out
- * of the inbox and from among those that wait, either.
- */
-#define PORT_MESSAGES 64
-#define PORT_QPS 64
-/*
  * A port with work is asked for further doorbells in every fourth round only: the words are in
  * lines that its guest writes all the time. (One without doorbells is asked in every round.)
  */
@@ -157,22 +151,10 @@ static bool run_qp(struct up_worker *w, struct up_qp *qp, uint64_t now, struct u
 	return worked || result == UP_RUN_MORE;
 }
 
-static struct up_budget turn_budget(const struct up_worker *w)
-{
-	uint32_t quantum = w->fabric->cfg.quantum_bytes;
-
-	/* To set a message aside and take it up again costs as much as copying 64 KiB. */
-	return (struct up_budget){
-		.messages = PORT_MESSAGES,
-		.bytes = quantum,
-		.slack = quantum / 4,
-	};
-}
-
 bool up_fabric_flush(struct up_qp *qp)
 {
 	struct up_worker *w = port_of(qp)->pub.worker;
-	struct up_budget budget = turn_budget(w);
+	struct up_budget budget = up_turn_budget(w);
 
 	if (qp->sched.heap_index >= 0)
 		return false;
@@ -182,7 +164,7 @@ bool up_fabric_flush(struct up_qp *qp)
 
 static bool run_port(struct up_worker *w, struct up_fabric_port *p, uint64_t now)
 {
-	struct up_budget budget = turn_budget(w);
+	struct up_budget budget = up_turn_budget(w);
 	struct up_list *last = p->run.prev;
 	unsigned left = PORT_QPS;
 	bool worked = false;

@@ -42,4 +42,24 @@ struct up_worker {
 	struct up_worker_stats stats;
 };
 
+/*
+ * Of one port in one round: requests executed, and QPs looked at. No more of its QPs are taken out
+ * of the inbox and from among those that wait, either.
+ */
+#define PORT_MESSAGES 64
+#define PORT_QPS 64
+
+/* What a port may do in its turn. */
+static inline struct up_budget up_turn_budget(const struct up_worker *w)
+{
+	uint32_t quantum = w->fabric->cfg.quantum_bytes;
+
+	/* To set a message aside and take it up again costs as much as copying 64 KiB. */
+	return (struct up_budget){
+		.messages = PORT_MESSAGES,
+		.bytes = quantum,
+		.slack = quantum / 4,
+	};
+}
+
 #endif
