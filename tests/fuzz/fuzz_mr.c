@@ -316,6 +316,21 @@ static void set_mapped(unsigned i, bool mapped)
 	m.mapped[i] = mapped;
 }
 
+/* It says what the check and the span say each for itself. */
+static void check_resolved(uint32_t key, const struct up_mr_use *use, uint64_t addr, uint64_t len,
+			   int expected)
+{
+	struct up_span span, resolved;
+
+	CHECK(up_mr_resolve(&m.hca, key, use, addr, len, &resolved) == expected);
+	if (expected)
+		return;
+	if (len > UP_MR_RESOLVE_MAX || up_mr_span(&m.hca, key, use, addr, len, &span))
+		CHECK(resolved.len == 0);
+	else
+		CHECK(resolved.len == span.len && resolved.ptr == span.ptr);
+}
+
 static void access_memory(struct fuzz_input *in)
 {
 	uint32_t key = some_key(in);
@@ -324,8 +339,10 @@ static void access_memory(struct fuzz_input *in)
 	int expected = permitted(key, &use, addr, len) ? 0 : -EACCES;
 
 	CHECK(up_mr_check(&m.hca, key, &use, addr, len) == expected);
-	if (len)
+	if (len) {
 		check_span(key, &use, addr, len);
+		check_resolved(key, &use, addr, len, expected);
+	}
 }
 
 static void invalidate(struct fuzz_input *in)

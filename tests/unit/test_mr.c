@@ -124,6 +124,36 @@ static void stale_key_finds_nothing(void **state)
 	assert_int_equal(up_mr_check(&hca, key, &reading, 0x10000, 1), -EACCES);
 }
 
+static void resolving_is_check_and_span(void **state)
+{
+	struct up_mr *mr = swapped_pages(4);
+	struct up_span span = {.len = 77};
+
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &writing, 0x10800, 4096, &span), 0);
+	assert_ptr_equal(span.ptr, ram + 0x1800);
+	assert_int_equal(span.len, 0x800);
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &writing, 0x10800, 0x4000, &span), -EACCES);
+	/* The right is there, the memory is not: an access may begin, and finds that out. */
+	mr->pages[0] = UINT64_MAX & ~UINT64_C(4095);
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &writing, 0x10800, 4096, &span), 0);
+	assert_int_equal(span.len, 0);
+}
+
+static void resolving_does_not_look_far(void **state)
+{
+	uint32_t n = UP_MR_RESOLVE_MAX / 4096 + 1;
+	struct up_mr *mr = region(UP_MR_PAGES, n, 0, n * 4096);
+	struct up_span span = {.len = 77};
+
+	for (uint32_t i = 0; i < n; i++)
+		mr->pages[i] = 0;
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &writing, 0, UP_MR_RESOLVE_MAX, &span), 0);
+	assert_int_equal(span.len, 4096);
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &writing, 0, UP_MR_RESOLVE_MAX + 1, &span),
+			 0);
+	assert_int_equal(span.len, 0);
+}
+
 static void creation_fails_without_memory(void **state)
 {
 	errno = 0;
@@ -546,6 +576,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(key_names_index_and_variant),
 		TEST(stale_key_finds_nothing),
+		TEST(resolving_is_check_and_span),
+		TEST(resolving_does_not_look_far),
 		TEST(creation_fails_without_memory),
 		TEST(creation_fails_without_slot),
 		TEST(regions_take_a_share_of_memory),

@@ -36,6 +36,11 @@ struct up_exec {
 	uint64_t now;	/* CLOCK_MONOTONIC ns at the start of the turn */
 	uint64_t slack; /* of the turn's budget */
 	uint64_t cost;	/* of the last transfer, in bytes of the turn's budget */
+	/*
+	 * Where the lists of the message that has just begun start, at the requester and at the
+	 * responder, as their check found it; of no bytes where it did not look.
+	 */
+	struct up_span here, there;
 	struct up_copy_history history;
 };
 
@@ -86,12 +91,21 @@ enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struc
  */
 int up_cursor_probe(struct up_cursor c, uint64_t n);
 
-/* 0, or -EACCES when the request's own list may not be used so. */
-int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write);
-
-/* 0, or -EACCES when one of the pieces that hold the first `len` bytes may not be used so. */
+/*
+ * 0, or -EACCES when one of the pieces that hold the first `len` bytes may not be used so. Bit i of
+ * `inlined`: sge[i] has no key. *first is where the first piece begins, or of no bytes.
+ */
 int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
-		  uint32_t nsge, uint64_t len);
+		  uint32_t nsge, uint64_t inlined, uint64_t len, struct up_span *first);
+/* The same for the request's own list. */
+int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write,
+		     struct up_span *first);
+
+/*
+ * Moves the whole of a message that has just begun, where each end is one stretch: the usual case,
+ * at a fifth of the instructions. False: nothing was done, it is for up_responder_move().
+ */
+bool up_transfer_whole(struct up_exec *x, const struct up_send_wr *wr);
 
 /* Applies the atomic of `wr` to 8 aligned bytes and returns what was there before. */
 uint64_t up_atomic_apply(uint64_t *target, const struct up_send_wr *wr);

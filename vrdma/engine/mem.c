@@ -2,6 +2,7 @@
 /* A VM's memory map (engine/mem.h). */
 #include "engine/mem.h"
 
+#include "base/hint.h"
 #include "base/bytes.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
 	note_change(m);
 }
 
-const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)
+UP_COLD const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)
 {
 	unsigned low = 0, high = m->count;
 

@@ -253,13 +253,19 @@ static const struct up_mr_piece *find_piece(const struct up_mr *mr, uint64_t pos
 	return pos - mr->pieces[low].offset < mr->pieces[low].len ? &mr->pieces[low] : NULL;
 }
 
-int up_mr_span(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use, uint64_t addr,
-	       uint64_t len, struct up_span *span)
+static int flat_span(const struct up_mr *mr, const struct up_mem *m, uint64_t addr, uint64_t len,
+		     bool write, struct up_span *span)
 {
-	const struct up_mr *mr = authorize(hca, key, use, addr, len);
+	if (mr->kind == UP_MR_PHYS)
+		return phys_span(m, addr, len, write, span);
+	return pages_span(mr, m, addr, len, write, span);
+}
+
+/* A list lends its own remote rights to its pieces; they must only allow the local access. */
+static int list_span(const struct up_hca *hca, const struct up_mr *mr, const struct up_mr_use *use,
+		     uint64_t addr, uint64_t len, struct up_span *span)
+{
 	bool write = use->access & WRITES;
-	/* A list lends its own remote rights to its pieces; they must only allow the local access.
-	 */
 	struct up_mr_use inner = {
 		.pdn = use->pdn,
 		.qpn = use->qpn,
@@ -279,11 +285,36 @@ int up_mr_span(const struct up_hca *hca, uint32_t key, const struct up_mr_use *u
 			return -EFAULT;
 		mr = authorize(hca, piece->key, &inner, addr, len);
 	}
+	return mr ? flat_span(mr, &hca->mem, addr, len, write, span) : -EACCES;
+}
+
+static inline int region_span(const struct up_hca *hca, const struct up_mr *mr,
+			      const struct up_mr_use *use, uint64_t addr, uint64_t len,
+			      struct up_span *span)
+{
+	if (__builtin_expect(mr->kind == UP_MR_LIST, 0))
+		return list_span(hca, mr, use, addr, len, span);
+	return flat_span(mr, &hca->mem, addr, len, use->access & WRITES, span);
+}
+
+int up_mr_span(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use, uint64_t addr,
+	       uint64_t len, struct up_span *span)
+{
+	const struct up_mr *mr = authorize(hca, key, use, addr, len);
+
+	return mr ? region_span(hca, mr, use, addr, len, span) : -EACCES;
+}
+
+int up_mr_resolve(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use,
+		  uint64_t addr, uint64_t len, struct up_span *span)
+{
+	const struct up_mr *mr = authorize(hca, key, use, addr, len);
+
 	if (!mr)
 		return -EACCES;
-	if (mr->kind == UP_MR_PHYS)
-		return phys_span(&hca->mem, addr, len, write, span);
-	return pages_span(mr, &hca->mem, addr, len, write, span);
+	if (len > UP_MR_RESOLVE_MAX || region_span(hca, mr, use, addr, len, span))
+		span->len = 0;
+	return 0;
 }
 
 int up_mr_invalidate(struct up_hca *hca, uint32_t key, const struct up_mr_use *use, bool remote)

@@ -112,6 +112,14 @@ int up_mr_check(const struct up_hca *hca, uint32_t key, const struct up_mr_use *
 		uint64_t len);
 
 /*
+ * up_mr_check(), and up_mr_span() as well, so that nothing is looked up twice: span->len is 0 where
+ * the latter would fail, or where it would look at more than UP_MR_RESOLVE_MAX bytes.
+ */
+#define UP_MR_RESOLVE_MAX (UINT64_C(256) << 10)
+int up_mr_resolve(const struct up_hca *hca, uint32_t key, const struct up_mr_use *use,
+		  uint64_t addr, uint64_t len, struct up_span *span);
+
+/*
  * Resolves the longest contiguous host stretch at `addr`, at most `len` bytes (len > 0), with the
  * same checks as up_mr_check() on the whole of [addr, addr + len). -EACCES, or -EFAULT when the
  * pages behind it are not memory of the VM. It looks as far as `len`, so pass what is to be copied

@@ -7,6 +7,7 @@
 
 #include "engine/exec.h"
 
+#include "base/hint.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -97,7 +98,7 @@ static void complete(struct up_qp *qp, const struct up_send_wr *wr, enum up_wc_s
 }
 
 /* 10.3.1: a send error stops an unconnected queue's send side only. */
-static void stop_queue(struct up_qp *qp)
+static UP_COLD void stop_queue(struct up_qp *qp)
 {
 	if (qp->type != UP_QP_UD) {
 		up_qp_fail(qp);
@@ -131,8 +132,8 @@ static enum turn finish(struct up_qp *qp, struct up_send_wr *wr, enum up_wc_stat
 }
 
 /* The two kinds of timers differ in length, count and status only. */
-static enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
-			  enum up_wait why, uint64_t timer, uint8_t tries)
+static UP_COLD enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+				  enum up_wait why, uint64_t timer, uint8_t tries)
 {
 	bool rnr = why == UP_WAIT_RNR;
 	uint8_t *left = rnr ? &qp->rnr_left : &qp->retry_left;
@@ -171,14 +172,14 @@ static enum turn wait_for(struct up_exec *x, struct up_qp *qp, struct up_send_wr
 	return TURN_WAIT;
 }
 
-static enum turn wait_rnr(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
-			  const struct up_qp *peer)
+static UP_COLD enum turn wait_rnr(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+				  const struct up_qp *peer)
 {
 	return wait_for(x, qp, wr, UP_WAIT_RNR, rnr_timer_ns(peer->attr.min_rnr_timer),
 			qp->attr.rnr_retry);
 }
 
-static enum turn wait_peer(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
+static UP_COLD enum turn wait_peer(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr)
 {
 	uint64_t timer = qp->attr.ack_timeout ? ack_timeout_ns(qp->attr.ack_timeout) : 0;
 
@@ -256,32 +257,34 @@ static void unlock_keys(struct up_hca *req, struct up_hca *resp)
 		up_rwlock_drop(&resp->mr_lock);
 }
 
-static enum up_wc_status nak_status(enum up_ack ack)
+static UP_COLD enum up_wc_status nak_status(enum up_ack ack)
 {
 	if (ack == UP_NAK_REQUEST)
 		return UP_WC_REM_INV_REQ_ERR;
 	return ack == UP_NAK_ACCESS ? UP_WC_REM_ACCESS_ERR : UP_WC_REM_OP_ERR;
 }
 
+#define BIT(op) (1u << UP_OP_##op)
+
+/* A bit for each operation. */
 static bool op_allowed(enum up_qp_type type, enum up_opcode op)
 {
-	switch (type) {
-	case UP_QP_RC:
-	case UP_QP_XRC_INI:
-		return true;
-	case UP_QP_UC:
-		return op <= UP_OP_SEND_IMM || up_op_is_write(op) || op == UP_OP_LOCAL;
-	case UP_QP_UD:
-		return op <= UP_OP_SEND_IMM;
-	case UP_QP_LOCAL:
-		return op == UP_OP_NOP || op == UP_OP_LOCAL;
-	default:
-		return false;
-	}
+	static const uint16_t allowed[] = {
+		[UP_QP_RC] = UINT16_MAX,
+		[UP_QP_UC] = BIT(NOP) | BIT(SEND) | BIT(SEND_IMM) | BIT(WRITE) | BIT(WRITE_IMM) |
+			     BIT(LOCAL),
+		[UP_QP_UD] = BIT(NOP) | BIT(SEND) | BIT(SEND_IMM),
+		[UP_QP_XRC_INI] = UINT16_MAX,
+		[UP_QP_XRC_TGT] = 0,
+		[UP_QP_LOCAL] = BIT(NOP) | BIT(LOCAL),
+	};
+
+	return allowed[type] >> op & 1;
 }
 
-/* What the requester can tell by itself, before anything leaves. */
-static enum up_wc_status check_request(const struct up_qp *qp, const struct up_send_wr *wr)
+/* What the requester can tell by itself, before anything leaves; and where its data begins. */
+static enum up_wc_status check_request(struct up_exec *x, const struct up_qp *qp,
+				       struct up_send_wr *wr)
 {
 	bool lands_here = wr->op == UP_OP_READ || up_op_is_atomic(wr->op);
 
@@ -291,20 +294,23 @@ static enum up_wc_status check_request(const struct up_qp *qp, const struct up_s
 		return UP_WC_SUCCESS;
 	if (wr->length > UP_MAX_MSG_BYTES || wr->length < (up_op_is_atomic(wr->op) ? 8 : 0))
 		return UP_WC_LOC_LEN_ERR;
-	if (wr->flags & UP_WR_INLINE)
+	if (wr->flags & UP_WR_INLINE) {
+		x->here = (struct up_span){.ptr = wr->data, .len = wr->length};
 		return lands_here ? UP_WC_LOC_QP_OP_ERR : UP_WC_SUCCESS;
-	if (up_request_check(qp, wr, lands_here))
+	}
+	if (up_request_check(qp, wr, lands_here, &x->here))
 		return UP_WC_LOC_PROT_ERR;
 	return UP_WC_SUCCESS;
 }
 
 /* The same where nobody holds the keys yet. */
-static enum up_wc_status check_alone(const struct up_qp *qp, const struct up_send_wr *wr)
+static enum up_wc_status check_alone(struct up_exec *x, const struct up_qp *qp,
+				     struct up_send_wr *wr)
 {
 	enum up_wc_status status;
 
 	lock_keys(qp->hca, qp->hca, false);
-	status = check_request(qp, wr);
+	status = check_request(x, qp, wr);
 	unlock_keys(qp->hca, qp->hca);
 	return status;
 }
@@ -335,10 +341,10 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 {
 	struct result res = {.ack = UP_ACK_OK, .local = UP_WC_SUCCESS};
 	uint64_t len = up_op_length(wr), n;
-	bool local_fault = false;
+	bool local_fault = false, fresh = !qp->started;
 
-	if (!qp->started) {
-		res.local = check_request(qp, wr);
+	if (fresh) {
+		res.local = check_request(x, qp, wr);
 		if (res.local != UP_WC_SUCCESS)
 			return res;
 		/* It may have failed since it was found. */
@@ -359,7 +365,8 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 	x->cost = 0;
 	if (n >= PREFETCH_MIN && qp->done + n == len)
 		prefetch_completions(qp, wr, peer);
-	res.ack = up_responder_move(x, peer, qp, wr, qp->done, &n, &local_fault);
+	if (!fresh || n < len || !up_transfer_whole(x, wr))
+		res.ack = up_responder_move(x, peer, qp, wr, qp->done, &n, &local_fault);
 	if (local_fault) {
 		res.local = UP_WC_LOC_PROT_ERR;
 		up_responder_park(x, peer);
@@ -390,7 +397,7 @@ static enum turn run_connected(struct up_exec *x, struct up_qp *qp, struct up_se
 	struct result res;
 
 	if (!peer || !answers(peer)) {
-		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_alone(qp, wr);
+		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_alone(x, qp, wr);
 
 		return status == UP_WC_SUCCESS ? wait_peer(x, qp, wr) : finish(qp, wr, status);
 	}
@@ -418,9 +425,10 @@ static void charge(const struct up_send_wr *wr, uint64_t *bytes)
 	*bytes -= wr->cost < *bytes ? wr->cost : *bytes;
 }
 
-static enum turn run_local(struct up_qp *qp, struct up_send_wr *wr, uint64_t *bytes)
+static enum turn run_local(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+			   uint64_t *bytes)
 {
-	enum up_wc_status status = check_request(qp, wr);
+	enum up_wc_status status = check_request(x, qp, wr);
 
 	if (status != UP_WC_SUCCESS || wr->op == UP_OP_NOP)
 		return finish(qp, wr, status);
@@ -439,10 +447,10 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 
 	wr->cost = 0;
 	if (wr->op == UP_OP_NOP || wr->op == UP_OP_LOCAL)
-		return run_local(qp, wr, bytes);
+		return run_local(x, qp, wr, bytes);
 	if (qp->type != UP_QP_UD)
 		return run_connected(x, qp, wr, bytes);
-	status = check_alone(qp, wr);
+	status = check_alone(x, qp, wr);
 	if (status == UP_WC_SUCCESS)
 		status = up_datagram_send(x, qp, wr, *bytes, &more);
 	charge(wr, bytes);
@@ -450,7 +458,7 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 }
 
 /* Completes posted requests as flushed: true when more remain than `*messages` allowed. */
-static bool flush_sends(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
+static UP_COLD bool flush_sends(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 {
 	int got;
 
@@ -474,7 +482,7 @@ static bool flush_sends(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
  * A queue in error is flushed, and looked at again ever more rarely: a guest that drains it posts
  * receives there and waits for them, and receives ring no doorbell.
  */
-static enum up_run run_error(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
+static UP_COLD enum up_run run_error(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 {
 	uint32_t before = *messages;
 	bool more = flush_sends(x, qp, messages);
@@ -518,7 +526,8 @@ static struct up_send_wr *next_request(struct up_exec *x, struct up_qp *qp)
  * happened yet, as its peer is not ready, is fetched and checked again instead: a guest can have a
  * hundred thousand queue pairs that wait.
  */
-static bool suspend(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr, enum turn turn)
+static UP_COLD bool suspend(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
+			    enum turn turn)
 {
 	struct up_send_wr *fresh;
 
@@ -560,7 +569,8 @@ static enum up_run run_ready(struct up_exec *x, struct up_qp *qp, struct up_budg
 }
 
 /* 10.3.1.5: what had begun is finished, nothing else begins. */
-static enum up_run run_draining(struct up_exec *x, struct up_qp *qp, struct up_budget *budget)
+static UP_COLD enum up_run run_draining(struct up_exec *x, struct up_qp *qp,
+					struct up_budget *budget)
 {
 	struct up_send_wr *wr = qp->wr;
 

@@ -6,6 +6,7 @@
 
 #include "engine/exec.h"
 
+#include "base/hint.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ static bool post(struct up_cq *cq, const struct up_wc *wc)
 }
 
 /* Once for a QP: what is flushed afterwards is lost as well. */
-static void completion_lost(struct up_qp *qp)
+static UP_COLD void completion_lost(struct up_qp *qp)
 {
 	if (up_qp_state_get(qp) == UP_QPS_ERR)
 		return;
@@ -75,7 +76,7 @@ void up_raise_qp(struct up_qp *qp, enum up_event event)
 	qp->hca->ops->qp_event(qp, event);
 }
 
-void up_qp_fail_locked(struct up_qp *qp)
+UP_COLD void up_qp_fail_locked(struct up_qp *qp)
 {
 	__atomic_store_n(&qp->state, UP_QPS_ERR, __ATOMIC_RELEASE);
 	up_stat_add(&qp->stats.errors, 1);
@@ -83,7 +84,7 @@ void up_qp_fail_locked(struct up_qp *qp)
 	qp->hca->net->kick(qp);
 }
 
-void up_qp_fail(struct up_qp *qp)
+UP_COLD void up_qp_fail(struct up_qp *qp)
 {
 	up_lock_take(&qp->resp_lock);
 	up_qp_fail_locked(qp);
@@ -108,7 +109,7 @@ static struct up_cq *recv_cq(const struct up_qp *resp, const struct up_srq *srq)
 }
 
 /* Its shared queue may go away in mid-message, and finds it by this. */
-static void set_parked(struct up_responder *r, bool parked)
+static UP_COLD void set_parked(struct up_responder *r, bool parked)
 {
 	if (!r->srq)
 		return;
@@ -137,7 +138,7 @@ void up_responder_reset(struct up_qp *resp)
 	resp->resp.session++;
 }
 
-void up_responder_park(struct up_exec *x, struct up_qp *resp)
+UP_COLD void up_responder_park(struct up_exec *x, struct up_qp *resp)
 {
 	struct up_responder *r = &resp->resp;
 	struct up_recv_wr *own;
@@ -166,7 +167,7 @@ void up_responder_park(struct up_exec *x, struct up_qp *resp)
 }
 
 /* A receive that is at fault: completes it, and the QP goes to error. */
-static void fail_receive(struct up_exec *x, struct up_qp *resp, enum up_wc_status status)
+static UP_COLD void fail_receive(struct up_exec *x, struct up_qp *resp, enum up_wc_status status)
 {
 	struct up_responder *r = &resp->resp;
 
@@ -186,8 +187,8 @@ static enum up_ack refuse(const struct up_qp *resp, enum up_ack nak)
 	return resp->type == UP_QP_UC ? UP_ACK_OK : nak;
 }
 
-static enum up_ack nak_request(struct up_exec *x, struct up_qp *resp, enum up_event event,
-			       enum up_ack nak)
+static UP_COLD enum up_ack nak_request(struct up_exec *x, struct up_qp *resp, enum up_event event,
+				       enum up_ack nak)
 {
 	if (resp->type == UP_QP_UC) {
 		/* Dropped; a receive that it took is for the next message. */
@@ -200,13 +201,13 @@ static enum up_ack nak_request(struct up_exec *x, struct up_qp *resp, enum up_ev
 	return nak;
 }
 
-static enum up_ack bad_srq(struct up_qp *resp)
+static UP_COLD enum up_ack bad_srq(struct up_qp *resp)
 {
 	up_qp_fail_locked(resp);
 	return refuse(resp, UP_NAK_OP);
 }
 
-static enum up_ack bad_rq(struct up_qp *resp)
+static UP_COLD enum up_ack bad_rq(struct up_qp *resp)
 {
 	up_qp_fail_locked(resp);
 	up_raise_qp(resp, UP_EV_QP_FATAL);
@@ -269,7 +270,7 @@ static enum up_ack take_receive(struct up_exec *x, struct up_qp *resp, const str
 	use = up_local_use(resp, true);
 	if (srq)
 		use.pdn = srq->pdn;
-	if (up_sges_check(resp->hca, &use, r->rwr->sge, r->rwr->nsge, wr->length)) {
+	if (up_sges_check(resp->hca, &use, r->rwr->sge, r->rwr->nsge, 0, wr->length, &x->there)) {
 		fail_receive(x, resp, UP_WC_LOC_PROT_ERR);
 		return refuse(resp, UP_NAK_OP);
 	}
@@ -301,13 +302,18 @@ static bool remote_use(const struct up_qp *resp, const struct up_send_wr *wr, st
 	return !bad;
 }
 
-/* May this peer do that here? A request of no bytes names no memory: its key is ignored. */
-static bool may_access(const struct up_qp *resp, const struct up_send_wr *wr, enum up_ack *nak)
+/*
+ * May this peer do that here? A request of no bytes names no memory: its key is ignored. *first is
+ * where the memory begins, or of no bytes.
+ */
+static bool may_access(const struct up_qp *resp, const struct up_send_wr *wr, struct up_span *first,
+		       enum up_ack *nak)
 {
 	uint64_t len = up_op_length(wr);
 	struct up_mr_use use;
 
 	*nak = UP_NAK_REQUEST;
+	first->len = 0;
 	if (!remote_use(resp, wr, &use) || !(resp->attr.access & use.access))
 		return false;
 	if (!up_op_is_write(wr->op) && !resp->attr.max_dest_rd_atomic)
@@ -315,7 +321,7 @@ static bool may_access(const struct up_qp *resp, const struct up_send_wr *wr, en
 	if (up_op_is_atomic(wr->op) && wr->raddr % 8)
 		return false;
 	*nak = UP_NAK_ACCESS;
-	return !len || !up_mr_check(resp->hca, wr->rkey, &use, wr->raddr, len);
+	return !len || !up_mr_resolve(resp->hca, wr->rkey, &use, wr->raddr, len, first);
 }
 
 static void establish(struct up_qp *resp)
@@ -341,7 +347,7 @@ enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const stru
 	establish(resp);
 	if (up_op_is_send(wr->op))
 		return take_receive(x, resp, wr, true);
-	if (!may_access(resp, wr, &nak))
+	if (!may_access(resp, wr, &x->there, &nak))
 		return nak_request(x, resp,
 				   nak == UP_NAK_ACCESS ? UP_EV_QP_ACCESS : UP_EV_QP_REQUEST, nak);
 	if (wr->op == UP_OP_WRITE_IMM)
@@ -370,7 +376,7 @@ static enum up_ack move_atomic(struct up_exec *x, struct up_qp *resp, const stru
 }
 
 /* Memory that was checked in the first turn may have been revoked before a later one. */
-static enum up_ack late_fault(struct up_exec *x, struct up_qp *resp, enum up_opcode op)
+static UP_COLD enum up_ack late_fault(struct up_exec *x, struct up_qp *resp, enum up_opcode op)
 {
 	if (!up_op_is_send(op))
 		return nak_request(x, resp, UP_EV_QP_ACCESS, UP_NAK_ACCESS);
@@ -461,7 +467,7 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 	return UP_ACK_OK;
 }
 
-bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
+UP_COLD bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *messages)
 {
 	struct up_responder *r = &qp->resp;
 	bool more = false;

@@ -132,34 +132,47 @@ enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struc
 	return result == UP_TRANSFER_OK && part < n ? UP_TRANSFER_DST : result;
 }
 
-int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write)
+bool up_transfer_whole(struct up_exec *x, const struct up_send_wr *wr)
 {
-	struct up_mr_use use = up_local_use(qp, write);
-	uint64_t len = up_op_length(wr);
+	uint64_t n = wr->length;
 
-	for (uint32_t i = 0; i < wr->nsge && len; i++) {
-		const struct up_sge *sge = &wr->sge[i];
-		uint64_t n = sge->len < len ? sge->len : len;
+	if (x->here.len < n || x->there.len < n || !n || up_op_is_atomic(wr->op))
+		return false;
+	if (wr->op == UP_OP_READ)
+		x->cost = up_copy(&x->history, x->here.ptr, x->there.ptr, n, n);
+	else
+		x->cost = up_copy(&x->history, x->there.ptr, x->here.ptr, n, n);
+	if (x->cost < SPAN_COST)
+		x->cost = SPAN_COST;
+	return true;
+}
 
-		if (!(wr->inline_sges >> i & 1) && n &&
-		    up_mr_check(qp->hca, sge->key, &use, sge->addr, n))
+int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
+		  uint32_t nsge, uint64_t inlined, uint64_t len, struct up_span *first)
+{
+	first->len = 0;
+	for (uint32_t i = 0; i < nsge && len; i++) {
+		uint64_t n = sge[i].len < len ? sge[i].len : len;
+		int err = 0;
+
+		if (!i && n && !(inlined & 1))
+			err = up_mr_resolve(hca, sge->key, use, sge->addr, n, first);
+		else if (n && !(inlined >> i & 1))
+			err = up_mr_check(hca, sge[i].key, use, sge[i].addr, n);
+		if (err)
 			return -EACCES;
 		len -= n;
 	}
 	return len ? -EACCES : 0;
 }
 
-int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
-		  uint32_t nsge, uint64_t len)
+int up_request_check(const struct up_qp *qp, const struct up_send_wr *wr, bool write,
+		     struct up_span *first)
 {
-	for (uint32_t i = 0; i < nsge && len; i++) {
-		uint64_t n = sge[i].len < len ? sge[i].len : len;
+	struct up_mr_use use = up_local_use(qp, write);
 
-		if (n && up_mr_check(hca, sge[i].key, use, sge[i].addr, n))
-			return -EACCES;
-		len -= n;
-	}
-	return len ? -EACCES : 0;
+	return up_sges_check(qp->hca, &use, wr->sge, wr->nsge, wr->inline_sges, up_op_length(wr),
+			     first);
 }
 
 /*

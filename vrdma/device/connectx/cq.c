@@ -2,6 +2,7 @@
 /* Completion queues: their entries (struct mlx5_cqe64). Events for armed queues: cq_watch.c. */
 #include "device/connectx/connectx.h"
 
+#include "base/hint.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "device/connectx/abi_queue.h"
@@ -68,7 +69,7 @@ static void publish(struct cx_cq *cq, struct cx_cqe64 *slot, struct cx_cqe64 *cq
 	cq->producer++;
 }
 
-static void fail(struct cx_cq *cq, enum cx_cq_error why)
+static UP_COLD void fail(struct cx_cq *cq, enum cx_cq_error why)
 {
 	cq->base.failed = true;
 	cx_cq_error_event(cq->dev, cq->base.cqn, (uint8_t)why);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Where the rings and doorbell records of queues lie in the daemon's memory. */
+#include "base/hint.h"
 #include "device/connectx/connectx.h"
 
 uint32_t *cx_dbr_at(const struct up_mem *mem, uint64_t gpa, uint32_t bytes)
@@ -7,7 +8,7 @@ uint32_t *cx_dbr_at(const struct up_mem *mem, uint64_t gpa, uint32_t bytes)
 	return gpa % 8 ? NULL : up_mem_at(mem, gpa, bytes, false);
 }
 
-void cx_eq_look_up(struct cx_eq *eq)
+UP_COLD void cx_eq_look_up(struct cx_eq *eq)
 {
 	const struct up_mem *mem = &eq->dev->hca.mem;
 
@@ -15,7 +16,7 @@ void cx_eq_look_up(struct cx_eq *eq)
 	eq->epoch = mem->epoch;
 }
 
-void cx_cq_look_up(struct cx_cq *cq)
+UP_COLD void cx_cq_look_up(struct cx_cq *cq)
 {
 	const struct up_mem *mem = &cq->base.hca->mem;
 
@@ -24,7 +25,7 @@ void cx_cq_look_up(struct cx_cq *cq)
 	cq->epoch = mem->epoch;
 }
 
-void cx_srq_look_up(struct cx_srq *srq)
+UP_COLD void cx_srq_look_up(struct cx_srq *srq)
 {
 	const struct up_mem *mem = &srq->base.hca->mem;
 
@@ -37,7 +38,7 @@ void cx_srq_look_up(struct cx_srq *srq)
  * The worker that sends from the QP and one that sends to it have no lock in common. The one that
  * comes second finds that nothing is left to do, and nobody writes what is good already.
  */
-void cx_qp_look_up(struct cx_qp *qp)
+UP_COLD void cx_qp_look_up(struct cx_qp *qp)
 {
 	const struct up_mem *mem = &qp->base.hca->mem;
 

@@ -12,6 +12,7 @@
  */
 #include "device/connectx/connectx.h"
 
+#include "base/hint.h"
 #include "base/bytes.h"
 #include "device/connectx/abi_queue.h"
 #include "device/connectx/rings.h"
@@ -80,8 +81,16 @@ static bool load_block(const struct cx_qp *qp, uint16_t index, uint8_t *to)
 	return true;
 }
 
+/* A data segment (struct mlx5_wqe_data_seg). */
+static void decode_data(const uint8_t *seg, uint32_t len, struct up_sge *sge)
+{
+	sge->len = len;
+	sge->key = up_get_be32(seg + 4);
+	sge->addr = up_get_be64(seg + 8);
+}
+
 /* The gather list: data and inline segments in any mix. */
-static int decode_list(struct segments *s, struct up_send_wr *wr)
+static int decode_mix(struct segments *s, struct up_send_wr *wr)
 {
 	uint32_t n = 0, inlined = 0, inline_bytes = 0;
 	uint64_t length = 0, inline_sges = 0;
@@ -104,9 +113,7 @@ static int decode_list(struct segments *s, struct up_send_wr *wr)
 			}
 		} else {
 			s->at += CX_WQE_DS;
-			sge->len = len;
-			sge->key = up_get_be32(seg + 4);
-			sge->addr = up_get_be64(seg + 8);
+			decode_data(seg, len, sge);
 		}
 		length += len;
 		n += len != 0;
@@ -120,6 +127,22 @@ static int decode_list(struct segments *s, struct up_send_wr *wr)
 		wr->nsge = n;
 		wr->inline_sges = inline_sges;
 	}
+	return 1;
+}
+
+/* Mostly it is one piece of data. */
+static inline int decode_list(struct segments *s, struct up_send_wr *wr)
+{
+	uint32_t count;
+
+	if (s->end - s->at != CX_WQE_DS)
+		return decode_mix(s, wr);
+	count = up_get_be32(s->at);
+	if (!count || count & CX_INLINE)
+		return decode_mix(s, wr);
+	decode_data(s->at, count, &wr->sge[0]);
+	wr->length = count;
+	wr->nsge = 1;
 	return 1;
 }
 
@@ -319,7 +342,7 @@ static void prefetch_next(const struct cx_qp *qp, uint32_t slots)
 }
 
 /* What a completion needs of a request that cannot be decoded. */
-static int malformed(struct up_send_wr *wr, uint32_t slots)
+static UP_COLD int malformed(struct up_send_wr *wr, uint32_t slots)
 {
 	wr->op = UP_OP_NOP;
 	wr->flags = 0;
