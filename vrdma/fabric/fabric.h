@@ -54,7 +54,7 @@ struct up_fabric_config {
 	((struct up_fabric_config){.workers = 1,                                                   \
 				   .spin_us = 50,                                                  \
 				   .idle_sleep_us = 10,                                            \
-				   .deep_sleep_us = 12000,                                         \
+				   .deep_sleep_us = 15000,                                         \
 				   .quantum_bytes = 256 * 1024,                                    \
 				   .priority = 10,                                                 \
 				   .first_cpu = -1})
