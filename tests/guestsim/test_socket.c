@@ -7,6 +7,7 @@
 #include "bystanders.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -241,23 +242,48 @@ static void test_descriptor_flood(void **state)
 	gs_daemon_await_resources(&tl_daemon, before, maps);
 }
 
-/* As many ranges as there can be, and no more: the daemon's mappings are everybody's. */
-static void test_map_flood(void **state)
+/* As many files as there can be, and no more: the daemon's mappings are everybody's. */
+static void test_file_flood(void **state)
 {
-	enum { PAGE = 4096, TRIES = 5000, MOST = 1024 };
-	int fd = memfd_create("flood", MFD_CLOEXEC);
+	enum { PAGE = 4096, TRIES = 2000, MOST = 1024 };
 	unsigned fds, maps, n = 0;
 	struct gs_vfio v;
 
 	by_resources(&fds, &maps);
 	v = connect_raw(true);
-	if (ftruncate(fd, PAGE))
-		gs_fail("ftruncate: %s", strerror(errno));
-	for (uint64_t i = 0; i < TRIES; i++)
+	for (uint64_t i = 0; i < TRIES; i++) {
+		int fd = memfd_create("flood", MFD_CLOEXEC);
+
+		if (ftruncate(fd, PAGE))
+			gs_fail("ftruncate: %s", strerror(errno));
 		n += gs_vfio_dma_map(&v, fd, 0, i * 2 * PAGE, PAGE) == 0;
+		close(fd);
+	}
 	by_check();
 	if (n < 64 || n > MOST || gs_daemon_maps(&tl_daemon) > maps + MOST)
-		gs_fail("%u ranges are mapped", n);
+		gs_fail("%u files are mapped", n);
+	gs_vfio_close(&v);
+	gs_daemon_await_resources(&tl_daemon, fds, maps);
+}
+
+/* Page by page, as with an IOMMU in the guest: that takes no mapping for each. */
+static void test_map_flood(void **state)
+{
+	enum { PAGE = 4096, RANGES = 5000, FEW = 16 };
+	int fd = memfd_create("flood", MFD_CLOEXEC);
+	unsigned fds, maps;
+	struct gs_vfio v;
+
+	by_resources(&fds, &maps);
+	v = connect_raw(true);
+	if (ftruncate(fd, 2 * PAGE))
+		gs_fail("ftruncate: %s", strerror(errno));
+	for (uint64_t i = 0; i < RANGES; i++)
+		if (gs_vfio_dma_map(&v, fd, i % 2 * PAGE, i * 2 * PAGE, PAGE))
+			gs_fail("range %" PRIu64 " is refused", i);
+	by_check();
+	if (gs_daemon_maps(&tl_daemon) > maps + FEW)
+		gs_fail("%u mappings more", gs_daemon_maps(&tl_daemon) - maps);
 	gs_vfio_close(&v);
 	close(fd);
 	gs_daemon_await_resources(&tl_daemon, fds, maps);
@@ -295,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_dribble),
 		cmocka_unit_test(test_connect_flood),
 		cmocka_unit_test(test_descriptor_flood),
+		cmocka_unit_test(test_file_flood),
 		cmocka_unit_test(test_map_flood),
 		cmocka_unit_test(test_write_flood),
 	};

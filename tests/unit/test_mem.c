@@ -38,13 +38,37 @@ static void largest_range_is_at_hand(void **state)
 {
 	struct up_mem *m = *state;
 
-	assert_int_equal(m->count, 3);
-	assert_ptr_equal(m->largest.hva, high);
+	assert_int_equal(m->now.count, 3);
+	assert_ptr_equal(m->now.largest.hva, high);
 	up_mem_remove(m, 0x100000000, sizeof(high));
-	assert_ptr_equal(m->largest.hva, low);
+	assert_ptr_equal(m->now.largest.hva, low);
 	up_mem_remove(m, 0, TOP);
-	assert_int_equal(m->largest.size, 0);
+	assert_int_equal(m->now.largest.size, 0);
 	assert_null(up_mem_at(m, 0, 1, false));
+}
+
+/* What is planned is not so before it is committed, and only the last plan counts. */
+static void plans_wait_for_their_commit(void **state)
+{
+	struct up_mem *m = *state;
+	uint64_t epoch = m->epoch;
+
+	assert_int_equal(up_mem_plan_add(m, 0x8000, 0x1000, rom, false), 0);
+	assert_null(up_mem_at(m, 0x8000, 1, false));
+	up_mem_plan_remove(m, 0x100000000, sizeof(high));
+	assert_ptr_equal(up_mem_at(m, 0x100000000, 1, false), high);
+	assert_int_equal(m->epoch, epoch);
+	up_mem_commit(m);
+	assert_null(up_mem_at(m, 0x8000, 1, false));
+	assert_null(up_mem_at(m, 0x100000000, 1, false));
+	assert_int_equal(m->epoch, epoch + 1);
+	/* A plan that changes nothing, or cannot be, leaves none. */
+	up_mem_plan_remove(m, 0x8000, 0x1000);
+	up_mem_commit(m);
+	assert_int_equal(up_mem_plan_add(m, 0, 0x1000, rom, false), -EEXIST);
+	up_mem_commit(m);
+	assert_int_equal(m->epoch, epoch + 1);
+	assert_int_equal(m->now.count, 2);
 }
 
 /* Many of different sizes, that came in any order, against a look at each of them. */
@@ -66,7 +90,7 @@ static void finds_each_of_many(void **state)
 		memset(owner + at, writable ? 2 : 1, size);
 		added++;
 	}
-	assert_true(m.count > RANGES / 2);
+	assert_true(m.now.count > RANGES / 2);
 	for (unsigned round = 0; round < 2; round++) {
 		for (uint64_t at = 0; at < SPACE + 50; at++) {
 			uint8_t is = at < SPACE ? owner[at] : 0;
@@ -96,7 +120,7 @@ static void refuses_overlaps(void **state)
 	assert_int_equal(up_mem_add(m, 0x5000, TOP - 0x5000, low, true), -EEXIST);
 	assert_int_equal(up_mem_add(m, 0, TOP, low, true), -EEXIST);
 	assert_int_equal(up_mem_add(m, 0x5000, 0x1000, low, true), 0);
-	assert_int_equal(m->count, 4);
+	assert_int_equal(m->now.count, 4);
 }
 
 static void refuses_empty_and_wrapping_ranges(void **state)
@@ -127,7 +151,7 @@ static void finds_what_lies_in_one_range(void **state)
 
 static void tells_the_room_in_a_range(void **state)
 {
-	uint64_t room;
+	uint64_t room = 0;
 
 	assert_ptr_equal(up_mem_run(*state, 0x3ff0, true, &room), low + 0x3ff0);
 	assert_int_equal(room, 0x10);
@@ -139,15 +163,15 @@ static void removes_whole_ranges_only(void **state)
 	struct up_mem *m = *state;
 
 	up_mem_remove(m, 0, 0x3fff);
-	assert_int_equal(m->count, 3);
+	assert_int_equal(m->now.count, 3);
 	up_mem_remove(m, 1, 0x4000);
-	assert_int_equal(m->count, 3);
+	assert_int_equal(m->now.count, 3);
 	up_mem_remove(m, 0, 0x5000);
-	assert_int_equal(m->count, 1);
+	assert_int_equal(m->now.count, 1);
 	assert_null(up_mem_at(m, 0, 1, false));
 	assert_non_null(up_mem_at(m, 0x100000000, 1, false));
 	up_mem_remove(m, 0, TOP);
-	assert_int_equal(m->count, 0);
+	assert_int_equal(m->now.count, 0);
 	assert_int_equal(up_mem_add(m, 0, sizeof(low), low, true), 0);
 }
 
@@ -203,6 +227,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(largest_range_is_at_hand, setup, teardown),
+		cmocka_unit_test_setup_teardown(plans_wait_for_their_commit, setup, teardown),
 		cmocka_unit_test(finds_each_of_many),
 		cmocka_unit_test_setup_teardown(refuses_overlaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_empty_and_wrapping_ranges, setup, teardown),

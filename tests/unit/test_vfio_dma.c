@@ -47,6 +47,62 @@ static void memory_is_shared(void **state)
 	rig_destroy(&rig);
 }
 
+/* However many pieces of a file are mapped: a guest with an IOMMU maps page by page. */
+static void pieces_share_a_mapping(void **state)
+{
+	struct rig rig;
+	unsigned i;
+
+	(void)state;
+	rig_start(&rig);
+	for (i = 0; i < 20; i++) /* no two of them neighbours, which the system would merge */
+		map_ok(&rig, i * 0x10000, 0x1000, i * 0x2000);
+	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 1);
+	assert_int_equal(find_hva(&rig, 0x50000) - find_hva(&rig, 0), 5 * 0x2000);
+	/* A piece that may not be written has a mapping that cannot be. */
+	dma_map(&rig, 0x1000000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 2);
+	dma_unmap(&rig, 0x1000000, 0x1000, 0);
+	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	/* It stays for the last piece. */
+	dma_unmap(&rig, 0, 19 * 0x10000, 0);
+	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 1);
+	assert_int_equal(rig.dev.nr_maps, 1);
+	dma_unmap(&rig, 19 * 0x10000, 0x1000, 0);
+	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+	rig_destroy(&rig);
+}
+
+/* What a file gained after it was mapped, and another file at the same offsets. */
+static void files_grow_and_differ(void **state)
+{
+	uint8_t byte = 0x31;
+	struct rig rig;
+	int other;
+
+	(void)state;
+	rig_start(&rig);
+	map_ok(&rig, 0, 0x1000, 0);
+	assert_int_equal(ftruncate(rig.ram_fd, 2 * RAM_SIZE), 0);
+	map_ok(&rig, 0x10000, 0x1000, RAM_SIZE);
+	assert_int_equal(pwrite(rig.ram_fd, &byte, 1, RAM_SIZE), 1);
+	assert_int_equal(*find_hva(&rig, 0x10000), 0x31);
+	other = make_memfd("other", RAM_SIZE);
+	dma_map(&rig, 0x20000, 0x1000, 0, RW, other);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	byte = 0x32;
+	assert_int_equal(pwrite(other, &byte, 1, 0), 1);
+	assert_int_equal(*find_hva(&rig, 0x20000), 0x32);
+	assert_int_equal(*find_hva(&rig, 0), 0);
+	dma_unmap(&rig, 0, 0, VU_UNMAP_ALL);
+	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	close(other);
+	rig_destroy(&rig);
+}
+
 static void unmap_exactly(void **state)
 {
 	const struct vu_dma_unmap expected = {24, 0, 0x100000, 0x2000};
@@ -397,6 +453,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_is_shared),
+		cmocka_unit_test(pieces_share_a_mapping),
+		cmocka_unit_test(files_grow_and_differ),
 		cmocka_unit_test(unmap_exactly),
 		cmocka_unit_test(reshuffled_low_memory),
 		cmocka_unit_test(unmap_all),

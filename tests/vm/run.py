@@ -33,10 +33,10 @@ class Case:
 class World:
     """What the cases of one group share: a daemon and its VMs."""
 
-    def __init__(self, lab, names, rdma=True, options=(), config=None, image=None):
+    def __init__(self, lab, names, rdma=True, options=(), config=None, image=None, iommu=False):
         self.lab = lab
         self.daemon = lab.daemon([] if config else names, options, config)
-        self.vms = lab.vms(names, self.daemon, rdma=rdma, image=image)
+        self.vms = lab.vms(names, self.daemon, rdma=rdma, image=image, iommu=iommu)
 
     @property
     def one(self):
@@ -405,6 +405,14 @@ def kernel_loopback(world):
     return world.one.release
 
 
+def translated(world):
+    """Every page that the driver and the programs use is mapped by itself, and unmapped again."""
+    if int(world.one.run("ls /sys/class/iommu | wc -l")) == 0:
+        raise VmError("the guest's kernel does not use the IOMMU")
+    kernel_loopback(world)
+    driver_reload(world)
+
+
 # Groups whose kernel is not the oldest one.
 OTHER_IMAGES = {"6.12": "6.12", "newest": "newest"}
 
@@ -413,6 +421,7 @@ GROUPS = {
     "faults": lambda lab: World(lab, ["vm1", "vm2", "vm3"]),
     "trapped": lambda lab: World(lab, ["vm1", "vm2"], options=["--trap-doorbells"]),
     "tenants": lambda lab: World(lab, ["vm1", "vm2", "vm3"], config=TENANTS),
+    "iommu": lambda lab: World(lab, ["vm1", "vm2"], iommu=True),
     "6.12": lambda lab: World(lab, ["vm1"], image=OTHER_IMAGES["6.12"]),
     "newest": lambda lab: World(lab, ["vm1"], image=OTHER_IMAGES["newest"]),
 }
@@ -447,6 +456,7 @@ CASES = [
     Case("trapped", "write_bw with trapped doorbells", lambda world: traffic(world.one, world.two, "ib_write_bw -F -s 65536 -n 500") and None),
     Case("tenants", "same tenant", same_tenant),
     Case("tenants", "other tenant", other_tenant),
+    Case("iommu", "loopback traffic, driver reloaded", translated),
     Case("6.12", "device active", both_active),
     Case("6.12", "loopback traffic", kernel_loopback),
     Case("newest", "device active", both_active),

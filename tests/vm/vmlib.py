@@ -335,7 +335,7 @@ def memory_args(memory):
 class Vm:
     """One QEMU. Made and started by Lab.vm()."""
 
-    def __init__(self, lab, name, number, image, device, link, accel, memory, cpus, mtu):
+    def __init__(self, lab, name, number, image, device, link, accel, memory, cpus, mtu, iommu):
         self.name, self.number, self.dir = name, number, lab.dir
         self.address = f"10.7.0.{number}"
         self.console = self.dir / f"{name}.console"
@@ -343,9 +343,11 @@ class Vm:
         self.qmp = None
         folder = guest_image.get(image)
         words = f"console=ttyS0 quiet panic=-1 no_timer_check up.name={name} up.addr={self.address}/24 up.mtu={mtu}"
+        # Before the devices that it translates for; caching-mode tells QEMU of each page that the guest maps.
+        translate = ["-device", "intel-iommu,intremap=off,caching-mode=on"] if iommu else []
         self.argv = [fetch_qemu.find(), "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown"]
-        self.argv += ["-machine", "q35", "-smp", cpus, *self._accel_args(), *(device or memory_args(memory))]
-        self.argv += ["-kernel", folder / "vmlinuz", "-initrd", folder / "initrd", "-append", words]
+        self.argv += ["-machine", "q35", "-smp", cpus, *self._accel_args(), *translate, *(device or memory_args(memory))]
+        self.argv += ["-kernel", folder / "vmlinuz", "-initrd", folder / "initrd", "-append", words + (" intel_iommu=on" if iommu else "")]
         self.argv += ["-serial", f"file:{self.console}", "-qmp", f"unix:{self.dir}/{name}.qmp,server=on,wait=off"]
         self.argv += ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={self.dir}/{name}.agent,server=on,wait=off"]
         self.argv += ["-device", "virtserialport,chardev=agent,name=underpass.agent"]
@@ -591,11 +593,11 @@ class Lab:
             self.switch = self._own(Switch(self.dir / "switch.sock"))
         return self.switch
 
-    def vm(self, name, daemon=None, port=None, image=None, link=None, accel=None, memory="512M", cpus=1, mtu=1500, wait=True):
+    def vm(self, name, daemon=None, port=None, image=None, link=None, accel=None, memory="512M", cpus=1, mtu=1500, iommu=False, wait=True):
         """Start a VM; with DAEMON it has the device of PORT (by default the port of the VM's own name)."""
         device = daemon.qemu_args(port or name, memory) if daemon else None
         self.count += 1
-        vm = self._own(Vm(self, name, self.count, image or self.image, device, link or self.network(), accel, memory, cpus, mtu)).start()
+        vm = self._own(Vm(self, name, self.count, image or self.image, device, link or self.network(), accel, memory, cpus, mtu, iommu)).start()
         return vm.wait_ready() if wait else vm
 
     def vms(self, names, daemon=None, rdma=True, **options):

@@ -2,7 +2,6 @@
 /* A VM's memory map (engine/mem.h). */
 #include "engine/mem.h"
 
-#include "base/hint.h"
 #include "base/bytes.h"
 
 #include <errno.h>
@@ -17,7 +16,8 @@ void up_mem_init(struct up_mem *m)
 
 void up_mem_fini(struct up_mem *m)
 {
-	free(m->ranges);
+	free(m->now.ranges);
+	free(m->next.ranges);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -27,62 +27,138 @@ static bool overlap(const struct up_mem_range *r, uint64_t gpa, uint64_t size)
 	return gpa >= r->gpa ? gpa - r->gpa < r->size : r->gpa - gpa < size;
 }
 
-static void note_change(struct up_mem *m)
+/* How many begin at or below gpa. */
+static unsigned begun(const struct up_mem *m, uint64_t gpa)
 {
-	m->epoch++;
-	m->largest = (struct up_mem_range){0};
-	for (unsigned i = 0; i < m->count; i++)
-		if (m->ranges[i].size > m->largest.size)
-			m->largest = m->ranges[i];
-}
+	unsigned low = 0, high = m->now.count;
 
-int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable)
-{
-	struct up_mem_range *ranges;
-	unsigned at;
-
-	if (!size || gpa > UINT64_MAX - (size - 1))
-		return -EINVAL;
-	for (unsigned i = 0; i < m->count; i++)
-		if (overlap(&m->ranges[i], gpa, size))
-			return -EEXIST;
-	ranges = reallocarray(m->ranges, m->count + 1, sizeof(*ranges));
-	if (!ranges)
-		return -ENOMEM;
-	m->ranges = ranges;
-	for (at = m->count++; at && ranges[at - 1].gpa > gpa; at--)
-		ranges[at] = ranges[at - 1];
-	ranges[at] = (struct up_mem_range){gpa, size, hva, writable};
-	note_change(m);
-	return 0;
-}
-
-void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < m->count; i++)
-		if (!up_range_inside(m->ranges[i].gpa, m->ranges[i].size, gpa, size))
-			m->ranges[kept++] = m->ranges[i];
-	m->count = kept;
-	note_change(m);
-}
-
-UP_COLD const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)
-{
-	unsigned low = 0, high = m->count;
-
-	/* The last one that begins at or below gpa is at low - 1 in the end. */
 	while (low < high) {
 		unsigned mid = low + (high - low) / 2;
 
-		if (m->ranges[mid].gpa <= gpa)
+		if (m->now.ranges[mid].gpa <= gpa)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return low && gpa - m->ranges[low - 1].gpa < m->ranges[low - 1].size ? &m->ranges[low - 1]
-									     : NULL;
+	return low;
+}
+
+/* Room for what is there now and one more. */
+static int reserve_next(struct up_mem *m)
+{
+	unsigned need = m->now.count + 1, capacity = need < 8 ? 16 : 2 * need;
+
+	if (m->next.capacity >= need)
+		return 0;
+	free(m->next.ranges);
+	m->next.capacity = 0;
+	m->next.ranges = reallocarray(NULL, capacity, sizeof(*m->next.ranges));
+	if (!m->next.ranges)
+		return -ENOMEM;
+	m->next.capacity = capacity;
+	return 0;
+}
+
+/* The ranges from the `from`th on come to stand from the `to`th on. */
+static void keep_rest(struct up_mem *m, unsigned to, unsigned from)
+{
+	if (m->now.count > from)
+		memcpy(&m->next.ranges[to], &m->now.ranges[from],
+		       (m->now.count - from) * sizeof(*m->now.ranges));
+}
+
+int up_mem_plan_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable)
+{
+	const struct up_mem_range r = {gpa, size, hva, writable};
+	unsigned at;
+	int err;
+
+	m->planned = false;
+	if (!size || gpa > UINT64_MAX - (size - 1))
+		return -EINVAL;
+	at = begun(m, gpa);
+	if ((at && overlap(&m->now.ranges[at - 1], gpa, size)) ||
+	    (at < m->now.count && overlap(&m->now.ranges[at], gpa, size)))
+		return -EEXIST;
+	err = reserve_next(m);
+	if (err)
+		return err;
+	if (at)
+		memcpy(m->next.ranges, m->now.ranges, at * sizeof(r));
+	keep_rest(m, at + 1, at);
+	m->next.ranges[at] = r;
+	m->next.count = m->now.count + 1;
+	m->next.largest = size > m->now.largest.size ? r : m->now.largest;
+	m->planned = true;
+	return 0;
+}
+
+static void find_largest(struct up_mem_table *t)
+{
+	t->largest = (struct up_mem_range){0};
+	for (unsigned i = 0; i < t->count; i++)
+		if (t->ranges[i].size > t->largest.size)
+			t->largest = t->ranges[i];
+}
+
+/*
+ * Ranges do not overlap, so that those inside stand together. There is room for the others: the
+ * next table was the one before, or has been grown for more.
+ */
+void up_mem_plan_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
+{
+	unsigned first = gpa ? begun(m, gpa - 1) : 0, last = first;
+	const struct up_mem_range *r = m->now.ranges;
+
+	while (last < m->now.count && up_range_inside(r[last].gpa, r[last].size, gpa, size))
+		last++;
+	m->planned = last > first;
+	if (!m->planned)
+		return;
+	if (first)
+		memcpy(m->next.ranges, r, first * sizeof(*r));
+	keep_rest(m, first, last);
+	m->next.count = m->now.count - (last - first);
+	m->next.largest = m->now.largest;
+	if (up_range_inside(m->now.largest.gpa, m->now.largest.size, gpa, size))
+		find_largest(&m->next);
+}
+
+void up_mem_commit(struct up_mem *m)
+{
+	struct up_mem_table before = m->now;
+
+	if (!m->planned)
+		return;
+	m->now = m->next;
+	m->next = before;
+	m->planned = false;
+	m->epoch++;
+}
+
+int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable)
+{
+	int err = up_mem_plan_add(m, gpa, size, hva, writable);
+
+	up_mem_commit(m);
+	return err;
+}
+
+void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size)
+{
+	up_mem_plan_remove(m, gpa, size);
+	up_mem_commit(m);
+}
+
+const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa)
+{
+	unsigned n = begun(m, gpa);
+	const struct up_mem_range *r;
+
+	if (!n)
+		return NULL;
+	r = &m->now.ranges[n - 1];
+	return gpa - r->gpa < r->size ? r : NULL;
 }
 
 /* Host address of gpa, and in *len how much of it lies in the same range. */

@@ -2,9 +2,10 @@
 /*
  * A VM's memory: which guest-physical ranges exist, and where the host maps them.
  *
- * Changed with the world stopped (fabric/fabric.h); read by workers without a lock. Pointers from
- * up_mem_at() are therefore good until the reader's next quiescent point, or as long as the epoch
- * is the same.
+ * Read by workers without a lock. A change is planned beside them and takes place with the world
+ * stopped (fabric/fabric.h), which is then short however many ranges there are: with an IOMMU in
+ * the guest each page is one. Pointers from up_mem_at() are therefore good until the reader's next
+ * quiescent point, or as long as the epoch is the same.
  */
 #ifndef UP_ENGINE_MEM_H
 #define UP_ENGINE_MEM_H
@@ -21,10 +22,17 @@ struct up_mem_range {
 	bool writable;
 };
 
+/* The ranges by address, and the largest of them: it is nearly always the one meant. */
+struct up_mem_table {
+	struct up_mem_range *ranges;
+	unsigned count, capacity;
+	struct up_mem_range largest;
+};
+
 struct up_mem {
-	struct up_mem_range *ranges; /* by address */
-	unsigned count;
-	struct up_mem_range largest; /* of them: it is nearly always the one meant */
+	struct up_mem_table now;
+	struct up_mem_table next; /* what up_mem_commit() puts in its place; nobody else reads it */
+	bool planned;
 	/*
 	 * Counts its changes, from 1 on. Who keeps an address looks at it before each use: that is
 	 * good until the next change. Of 64 bits: a guest could make fewer wrap.
@@ -40,10 +48,19 @@ struct up_mem {
 void up_mem_init(struct up_mem *m);
 void up_mem_fini(struct up_mem *m);
 
-/* 0, -EEXIST for an overlap, -EINVAL for a range that wraps, -ENOMEM. */
-int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable);
+/*
+ * Plan one more range, or to forget every range inside [gpa, gpa + size). Up to the commit nothing
+ * changes; a second plan replaces the first. 0, -EEXIST for an overlap, -EINVAL for a range that
+ * wraps, -ENOMEM.
+ */
+int up_mem_plan_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable);
+void up_mem_plan_remove(struct up_mem *m, uint64_t gpa, uint64_t size);
 
-/* Forgets every range inside [gpa, gpa + size). */
+/* With the world stopped: what was planned is so from now on. */
+void up_mem_commit(struct up_mem *m);
+
+/* Both steps, where nobody reads meanwhile. */
+int up_mem_add(struct up_mem *m, uint64_t gpa, uint64_t size, void *hva, bool writable);
 void up_mem_remove(struct up_mem *m, uint64_t gpa, uint64_t size);
 
 /* The range that gpa lies in, or NULL. */
@@ -55,7 +72,7 @@ const struct up_mem_range *up_mem_find(const struct up_mem *m, uint64_t gpa);
  */
 static inline uint8_t *up_mem_run(const struct up_mem *m, uint64_t gpa, bool write, uint64_t *room)
 {
-	const struct up_mem_range *r = &m->largest;
+	const struct up_mem_range *r = &m->now.largest;
 
 	if (__builtin_expect(gpa - r->gpa >= r->size, 0)) {
 		r = up_mem_find(m, gpa);

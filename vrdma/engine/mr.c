@@ -31,8 +31,8 @@ static uint64_t memory_limit(const struct up_mem *m)
 {
 	uint64_t ram = 0;
 
-	for (unsigned i = 0; i < m->count; i++)
-		ram += m->ranges[i].size;
+	for (unsigned i = 0; i < m->now.count; i++)
+		ram += m->now.ranges[i].size;
 	return LIMIT_FLOOR + ram / LIMIT_SHARE;
 }
 

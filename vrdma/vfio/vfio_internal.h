@@ -35,14 +35,24 @@ enum {
 	VU_LOG_BUDGET = 16,
 };
 
+/* A mapping of a file with guest memory, shared by the ranges in it. */
+struct vu_file {
+	struct vu_file *next;
+	dev_t dev; /* which file: */
+	ino_t ino;
+	int prot;
+	uint64_t offset; /* in the file, of base */
+	uint8_t *base;
+	size_t length;
+	int guard;	/* sigbus_guard handle */
+	uint32_t users; /* ranges */
+};
+
 /* A range of guest memory. The table is sorted by iova; ranges do not overlap. */
 struct vu_range {
 	uint64_t iova;
 	uint64_t size;
-	/* The mapping, whose pages may be larger than the range; base NULL: came without a file. */
-	void *base;
-	size_t length;
-	int guard; /* sigbus_guard handle */
+	struct vu_file *file; /* NULL: came without one */
 };
 
 struct vu_ranges {
@@ -138,6 +148,8 @@ struct up_vfio_server {
 
 	struct vu_conn conn;
 	struct vu_ranges ranges;
+	struct vu_file *files;
+	uint32_t nr_files;
 	struct up_sigbus_owner owner;
 	char disconnect_why[96]; /* "": no disconnect asked for */
 	struct up_vfio_stats stats;
@@ -206,6 +218,16 @@ int up_vu_handle_set_irqs(struct up_vfio_server *srv, struct vu_message *msg,
 
 /* Withdraw everything from the device. */
 void up_vu_dma_unmap_all(struct up_vfio_server *srv);
+
+/*
+ * The mapping of the file `fd` that has the range of `map`, made if there is none yet. The caller
+ * keeps the descriptor, and owes an up_vu_file_put() when the range goes. 0 or a negative errno.
+ */
+int up_vu_file_get(struct up_vfio_server *srv, int fd, const struct vu_dma_map *map,
+		   struct vu_file **file);
+
+/* `file` may be NULL. */
+void up_vu_file_put(struct up_vfio_server *srv, struct vu_file *file);
 void up_vu_irq_disable_all(struct up_vfio_server *srv);
 
 /* vfio_release.c: unmaps guest memory that nobody uses any more, now or soon. */

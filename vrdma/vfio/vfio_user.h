@@ -32,7 +32,8 @@ enum {
 	UP_VFIO_MAX_AREAS = 16, /* sparse areas of one region */
 	UP_VFIO_MAX_IRQ_INDEXES = 8,
 	UP_VFIO_MAX_VECTORS = 2048, /* vectors of one interrupt index; MSI-X has no more */
-	UP_VFIO_DEFAULT_DMA_MAPS = 512,
+	/* As many as VFIO allows: a guest with an IOMMU maps each page that its drivers use. */
+	UP_VFIO_DEFAULT_DMA_MAPS = 65535,
 	UP_VFIO_MAX_DMA_MAPS = 65535,
 };
 

@@ -351,7 +351,7 @@ static struct cx_cmd_slot *slot_at(struct cx_device *dev, unsigned index)
 			  sizeof(*slot), true);
 
 	if (!slot)
-		cx_device_fatal(dev, dev->hca.mem.count
+		cx_device_fatal(dev, dev->hca.mem.now.count
 					     ? "the command queue is not in memory"
 					     : "no guest memory is shared with the daemon; start "
 					       "QEMU as 'underpass qemu-args' says");

@@ -28,10 +28,13 @@ static int dma_map(void *arg, uint64_t iova, uint64_t size, void *hva, uint32_t 
 
 	if (!hva || !(prot & UP_VFIO_DMA_READ))
 		return 0;
+	err = up_mem_plan_add(&dev->hca.mem, iova, size, hva, prot & UP_VFIO_DMA_WRITE);
+	if (err)
+		return err;
 	up_world_stop(dev->port->fabric);
-	err = up_mem_add(&dev->hca.mem, iova, size, hva, prot & UP_VFIO_DMA_WRITE);
+	up_mem_commit(&dev->hca.mem);
 	up_world_start(dev->port->fabric);
-	return err;
+	return 0;
 }
 
 /*
@@ -42,8 +45,9 @@ static void dma_unmap(void *arg, uint64_t iova, uint64_t size)
 {
 	struct cx_device *dev = arg;
 
+	up_mem_plan_remove(&dev->hca.mem, iova, size);
 	up_world_stop(dev->port->fabric);
-	up_mem_remove(&dev->hca.mem, iova, size);
+	up_mem_commit(&dev->hca.mem);
 	up_world_start(dev->port->fabric);
 }
 
