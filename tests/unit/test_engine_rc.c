@@ -583,6 +583,32 @@ static void uc_cannot_read(void **state)
 	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_QP_OP_ERR);
 }
 
+/* 10.3.1: an error of the send queue stops that alone, until it is taken back to RTS. */
+static void uc_send_error_leaves_the_receives(void **state)
+{
+	struct fake_pair *p = *state;
+
+	fake_post(p->a, UP_OP_SEND, 0, 11)->sge[0].key ^= 1;
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->count, 2);
+	assert_int_equal(p->ha->cq->wc[0].status, UP_WC_LOC_PROT_ERR);
+	assert_int_equal(p->ha->cq->wc[1].status, UP_WC_WR_FLUSH_ERR);
+	assert_int_equal(up_qp_state_get(&p->a->base), UP_QPS_SQE);
+	p->ha->cq->count = 0;
+	fake_recv(p->a, 0, 100);
+	fake_post(p->b, UP_OP_SEND, 0, 12);
+	fake_run(p->b);
+	assert_int_equal(fake_wc(p->ha).byte_len, 12);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), 0);
+	fake_recv(p->b, 0, 100);
+	fake_post(p->a, UP_OP_SEND, 0, 13);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).byte_len, 13);
+}
+
 #define RC(f) cmocka_unit_test_setup_teardown(f, setup_rc, fake_pair_teardown)
 #define UC(f) cmocka_unit_test_setup_teardown(f, setup_uc, fake_pair_teardown)
 
@@ -625,6 +651,7 @@ int main(void)
 		UC(uc_drops_what_the_queue_pair_refuses),
 		UC(uc_completes_no_receive_when_the_copy_fails),
 		UC(uc_cannot_read),
+		UC(uc_send_error_leaves_the_receives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

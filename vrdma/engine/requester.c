@@ -97,10 +97,10 @@ static void complete(struct up_qp *qp, const struct up_send_wr *wr, enum up_wc_s
 	up_complete(qp, qp->send_cq, &wc);
 }
 
-/* 10.3.1: a send error stops an unconnected queue's send side only. */
+/* 10.3.1: a send error stops an unreliable queue's send side only. */
 static UP_COLD void stop_queue(struct up_qp *qp)
 {
-	if (qp->type != UP_QP_UD) {
+	if (qp->type != UP_QP_UD && qp->type != UP_QP_UC) {
 		up_qp_fail(qp);
 		return;
 	}
@@ -198,7 +198,7 @@ static bool answers(const struct up_qp *peer)
 {
 	enum up_qp_state s = up_qp_state_get(peer);
 
-	return s == UP_QPS_RTR || s == UP_QPS_RTS || s == UP_QPS_SQD;
+	return s == UP_QPS_RTR || s == UP_QPS_RTS || s == UP_QPS_SQD || s == UP_QPS_SQE;
 }
 
 /*

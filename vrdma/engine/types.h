@@ -35,7 +35,7 @@ enum up_qp_state {
 	UP_QPS_RTR,   /* receives are executed */
 	UP_QPS_RTS,   /* sends and receives are executed */
 	UP_QPS_SQD,   /* receives are executed; a started send is finished, no other begins */
-	UP_QPS_SQE,   /* unconnected types: receives are executed, sends are flushed */
+	UP_QPS_SQE,   /* unreliable types: receives are executed, sends are flushed */
 	UP_QPS_ERR,   /* everything is flushed */
 };
 
