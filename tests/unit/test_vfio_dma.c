@@ -117,7 +117,7 @@ static void unmap_exactly(void **state)
 	assert_memory_equal(a.body, &expected, 24);
 	answer_done(&a);
 	assert_int_equal(rig.dev.nr_maps, 0);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+	await_memfd_maps(rig.memfd_maps_before);
 	dma_unmap(&rig, 0x100000, 0x2000, 0);
 	expect_error(&rig, ENOENT);
 	rig_destroy(&rig);
@@ -278,7 +278,7 @@ static void wrong_maps(void **state)
 		expect_error(&rig, EINVAL);
 	}
 	assert_int_equal(rig.dev.nr_maps, 0);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+	await_memfd_maps(rig.memfd_maps_before);
 	rig_destroy(&rig);
 }
 
@@ -392,7 +392,7 @@ static void device_refuses_a_range(void **state)
 	rig.dev.refuse_map = ENOMEM;
 	dma_map(&rig, 0, 0x1000, 0, RW, rig.ram_fd);
 	expect_error(&rig, ENOMEM);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+	await_memfd_maps(rig.memfd_maps_before);
 	map_ok(&rig, 0, 0x1000, 0);
 	rig_destroy(&rig);
 }
@@ -414,7 +414,7 @@ static void disconnection_unmaps(void **state)
 		assert_int_equal(rig.dev.resets, round + 1);
 		assert_int_equal(rig.dev.maps_at_reset, 8);
 		assert_int_equal(rig.dev.nr_maps, 0);
-		assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+		await_memfd_maps(rig.memfd_maps_before);
 	}
 	rig_destroy(&rig);
 }

@@ -10,13 +10,16 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define SMALL ((size_t)4 << 20) /* up to here there is little to wait for */
 /*
  * The address space is locked while page tables are cleared, and others that map memory wait for
  * it: so they are cleared piece by piece. The memory itself is freed after the last one, unlocked.
  */
 #define PIECE ((size_t)64 << 20)
-#define MAX_WAITING 64 /* a client that maps and unmaps without end waits for itself */
+/*
+ * All that a few dozen clients have at a time, so that none waits for another's end. One that maps
+ * and unmaps without end waits for itself.
+ */
+#define MAX_WAITING (32 * UP_VFIO_DEFAULT_DMA_MAPS)
 
 struct gone {
 	uint8_t *base;
@@ -78,7 +81,7 @@ static bool start(void)
 
 void up_vu_release(void *base, size_t length)
 {
-	struct gone *g = length > SMALL ? malloc(sizeof(*g)) : NULL;
+	struct gone *g = malloc(sizeof(*g));
 	bool taken = false;
 
 	if (g) {
