@@ -4,6 +4,7 @@
  * them at once. Memory stays under a bound, others are undisturbed, and all of it is given back
  * when the VM goes.
  */
+#include "../unit/exact_memory.h"
 #include "bystanders.h"
 
 #include <stdlib.h>
@@ -15,16 +16,6 @@ enum { MIB = 1024 * 1024 };
 #define MEMORY_BOUND (768ull * MIB)
 /* What the allocator may keep of what was freed. */
 #define MEMORY_KEPT (32ull * MIB)
-
-/* The sanitizers keep freed memory, and more of it than was asked for. */
-static bool memory_is_exact(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return false;
-#else
-	return true;
-#endif
-}
 
 /* ---- many commands at once ---- */
 

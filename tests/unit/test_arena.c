@@ -2,6 +2,7 @@
 /* Memory for one guest's objects. */
 #include "base/arena.h"
 
+#include "exact_memory.h"
 #include "unit.h"
 
 #include <stdbool.h>
@@ -89,16 +90,6 @@ static size_t resident(void)
 	assert_int_equal(fscanf(f, "%lu %lu", &total, &pages), 2);
 	fclose(f);
 	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-/* The sanitizers keep freed memory. */
-static bool memory_is_exact(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return false;
-#else
-	return true;
-#endif
 }
 
 /* What one guest took goes back to the system while another's objects, made in turn, stay. */
