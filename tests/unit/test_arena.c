@@ -2,6 +2,7 @@
 /* Memory for one guest's objects. */
 #include "base/arena.h"
 
+#include "base/bytes.h"
 #include "exact_memory.h"
 #include "unit.h"
 
@@ -81,15 +82,39 @@ static void shrinks_from_the_end(void **state)
 	up_arena_destroy(a);
 }
 
-static size_t resident(void)
+/* Of the process, in bytes: what is mapped, and how much of it is there. */
+static size_t memory(size_t *resident)
 {
-	unsigned long total, pages = 0;
+	unsigned long total = 0, there = 0;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	FILE *f = fopen("/proc/self/statm", "r");
 
 	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%lu %lu", &total, &pages), 2);
+	assert_int_equal(fscanf(f, "%lu %lu", &total, &there), 2);
 	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
+	*resident = there * page;
+	return total * page;
+}
+
+static size_t resident(void)
+{
+	size_t there;
+
+	memory(&there);
+	return there;
+}
+
+static size_t mapped(void)
+{
+	size_t there;
+
+	return memory(&there);
+}
+
+/* What others of the process map meanwhile. */
+static void expect_mapped(size_t bytes)
+{
+	assert_true(!memory_is_exact() || mapped() < bytes + MIB / 2);
 }
 
 /* What one guest took goes back to the system while another's objects, made in turn, stay. */
@@ -119,12 +144,64 @@ static void gives_back_what_is_free(void **state)
 	up_arena_destroy(a);
 }
 
+/* Objects of all kinds, of which one is freed bit by bit and some leave an empty chunk behind. */
+static void use_and_end(void)
+{
+	static const size_t sizes[] = {16, 500, 100000, 5 * MIB, 5 * MIB};
+	enum { EACH = 50 };
+	struct up_arena *a = up_arena_create();
+	void *objects[UP_ARRAY_SIZE(sizes)][EACH];
+	size_t left;
+
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(sizes); i++)
+		for (unsigned n = 0; n < EACH; n++)
+			objects[i][n] = up_arena_alloc(a, sizes[i]);
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(sizes) - 1; i++)
+		for (unsigned n = 0; n < EACH; n++)
+			up_arena_free(a, objects[i][n], sizes[i]);
+	for (unsigned n = 0; n < EACH; n++)
+		for (left = 5 * MIB; left;)
+			left = up_arena_shrink(a, objects[UP_ARRAY_SIZE(sizes) - 1][n], left);
+	up_arena_destroy(a);
+}
+
+static void leaves_nothing_behind(void **state)
+{
+	size_t before;
+
+	use_and_end();
+	before = mapped();
+	use_and_end();
+	expect_mapped(before);
+}
+
+/* Every chunk is in use, and half of each is free. */
+static void uses_what_is_free(void **state)
+{
+	enum { OBJECTS = 20000, SIZE = 1000 };
+	static void *objects[OBJECTS];
+	struct up_arena *a = up_arena_create();
+	size_t before;
+
+	for (unsigned i = 0; i < OBJECTS; i++)
+		objects[i] = up_arena_alloc(a, SIZE);
+	before = mapped();
+	for (unsigned i = 0; i < OBJECTS; i += 2)
+		up_arena_free(a, objects[i], SIZE);
+	for (unsigned i = 0; i < OBJECTS; i += 2)
+		objects[i] = up_arena_alloc(a, SIZE);
+	expect_mapped(before);
+	for (unsigned i = 0; i < OBJECTS; i++)
+		up_arena_free(a, objects[i], SIZE);
+	up_arena_destroy(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(gives_memory_of_its_own),
-		cmocka_unit_test(shrinks_from_the_end),
-		cmocka_unit_test(gives_back_what_is_free),
+		cmocka_unit_test(gives_memory_of_its_own), cmocka_unit_test(shrinks_from_the_end),
+		cmocka_unit_test(gives_back_what_is_free), cmocka_unit_test(leaves_nothing_behind),
+		cmocka_unit_test(uses_what_is_free),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
