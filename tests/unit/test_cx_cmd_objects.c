@@ -3,8 +3,10 @@
 #include "cx_rig.h"
 
 #include "device/connectx/cmd.h"
+#include "fabric/fabric_private.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 
 /* What most tests stand on. */
@@ -12,14 +14,21 @@ static struct {
 	uint32_t pd, uar, eqn, cqn;
 } base;
 
-static int setup(void **state)
+static struct up_reaper *reaper;
+
+static void create_base(void)
 {
-	if (rig_setup_running(state))
-		return -1;
 	base.pd = rig_alloc_number(CX_CMD_ALLOC_PD);
 	base.uar = rig_alloc_number(CX_CMD_ALLOC_UAR);
 	base.eqn = rig_create_eq(0);
 	base.cqn = rig_create_cq(base.eqn);
+}
+
+static int setup(void **state)
+{
+	if (rig_setup_running(state))
+		return -1;
+	create_base();
 	return 0;
 }
 
@@ -85,6 +94,78 @@ static void teardown_destroys_what_is_left(void **state)
 	assert_null(rig.dev->eqs[base.eqn]);
 	assert_false(rig.dev->uars[base.uar].allocated);
 	assert_int_equal(rig_simple(CX_CMD_INIT_HCA, 0), CX_OK);
+}
+
+static uint32_t create_datagram_qp(uint8_t st)
+{
+	rig_begin_qp(st, base.cqn, base.pd, base.uar);
+	rig_ok();
+	return rig_object();
+}
+
+/* There is one QP1, and the groups that a queue pair was in end with it. */
+static void teardown_ends_what_others_see(void **state)
+{
+	const struct up_fabric_port *port = up_fabric_port(rig.port);
+	uint32_t qpn;
+
+	create_datagram_qp(CX_QPST_QP1);
+	qpn = create_datagram_qp(CX_QPST_UD);
+	rig_begin(CX_CMD_ATTACH_TO_MCG, 0, CX_MCG_IN_BYTES);
+	cx_set(rig.in, CX_IN_OBJECT, qpn);
+	rig.in[CX_MCG_IN_MULTICAST_GID_AT] = 0xff;
+	rig_ok();
+	assert_int_equal(port->nmemberships, 1);
+	assert_int_equal(rig_simple(CX_CMD_TEARDOWN_HCA, 0), CX_OK);
+	assert_int_equal(port->nmemberships, 0);
+	assert_null(rig.dev->hca.special[1]);
+	assert_int_equal(rig_simple(CX_CMD_INIT_HCA, 0), CX_OK);
+	create_base();
+	create_datagram_qp(CX_QPST_QP1);
+}
+
+static void create_some(void)
+{
+	for (unsigned i = 0; i < 200; i++)
+		create_qp();
+	rig_begin_rmp(base.pd);
+	rig_ok();
+	rig_begin_mkey(CX_MKC_MODE_MTT, 4, 0);
+	rig_ok();
+}
+
+static int setup_with_reaper(void **state)
+{
+	if (setup(state))
+		return -1;
+	reaper = up_reaper_create();
+	rig.dev->cfg.reaper = reaper;
+	return reaper ? 0 : -1;
+}
+
+/* What the last driver left outlives the device. */
+static int teardown_with_reaper(void **state)
+{
+	create_some();
+	rig_teardown(state);
+	up_reaper_destroy(reaper);
+	return 0;
+}
+
+/* The memory goes later, but before there is more of it. */
+static void next_driver_waits_for_what_is_left(void **state)
+{
+	struct pollfd left = {.fd = up_reaper_fd(reaper), .events = POLLIN};
+
+	create_some();
+	assert_int_equal(rig_simple(CX_CMD_TEARDOWN_HCA, 0), CX_OK);
+	assert_int_equal(poll(&left, 1, 0), 1);
+	assert_int_equal(rig.dev->hca.qps.used, 0);
+	assert_int_equal(rig_simple(CX_CMD_INIT_HCA, 0), CX_OK);
+	assert_true(cx_remains_settle(rig.dev));
+	up_reaper_process(reaper);
+	assert_int_equal(poll(&left, 1, 0), 0);
+	create_base();
 }
 
 static void reset_starts_over(void **state)
@@ -479,6 +560,9 @@ int main(void)
 		TEST(numbers_that_do_not_exist),
 		TEST(in_use_is_not_destroyed),
 		TEST(teardown_destroys_what_is_left),
+		TEST(teardown_ends_what_others_see),
+		cmocka_unit_test_setup_teardown(next_driver_waits_for_what_is_left,
+						setup_with_reaper, teardown_with_reaper),
 		TEST(reset_starts_over),
 		TEST(cq_of_a_missing_eq),
 		TEST(cq_doorbell_records),
