@@ -3,6 +3,7 @@
 #include "cx_rig.h"
 
 #include "device/connectx/cmd.h"
+#include "engine/exec.h"
 
 static struct {
 	uint32_t pd, uar, cqn;
@@ -374,6 +375,33 @@ static void only_the_kernel_has_the_reserved_key(void **state)
 	assert_int_equal(rig_simple(CX_CMD_DESTROY_MKEY, key >> 8), CX_BAD_RES);
 }
 
+/*
+ * What its context says of a receive queue that it does not have was not checked: nothing may be
+ * taken from there. The ring is the last that the guest has of memory.
+ */
+static void nothing_is_received_without_a_queue(void **state)
+{
+	struct up_send_wr *wr = calloc(1, sizeof(*wr));
+	struct up_exec *x = up_exec_create();
+	struct cx_qp *qp;
+
+	assert_non_null(wr);
+	wr->op = UP_OP_SEND;
+	begin(CX_QPST_RC);
+	cx_set(rig_qpc(), CX_QPC_RQ_TYPE, CX_RQ_NONE);
+	cx_set(rig_qpc(), CX_QPC_LOG_RQ_SIZE, 15);
+	cx_set(rig_qpc(), CX_QPC_LOG_RQ_STRIDE, 7);
+	cx_set(rig_qpc(), CX_QPC_LOG_SQ_SIZE, 0);
+	cx_set(rig_qpc(), CX_QPC_PAGE_OFFSET, 63);
+	up_put_be64(rig.in + CX_CREATE_QP_IN_PAS_AT, RIG_GPA + RIG_RAM - 4096);
+	rig_ok();
+	qp = cx_qp(up_table_get(&rig.dev->hca.qps, rig_object()));
+	up_put_be32(rig_at(qp->dbr_gpa), 1);
+	assert_int_equal(up_responder_begin(x, &qp->base, wr), UP_ACK_RNR);
+	up_exec_destroy(x);
+	free(wr);
+}
+
 static void multicast_groups(void **state)
 {
 	struct cx_qp *ud = create(CX_QPST_UD), *rc = create(CX_QPST_RC);
@@ -418,6 +446,7 @@ int main(void)
 		TEST(attributes_out_of_range),
 		TEST(registration_qp),
 		TEST(only_the_kernel_has_the_reserved_key),
+		TEST(nothing_is_received_without_a_queue),
 		TEST(multicast_groups),
 	};
 

@@ -24,7 +24,10 @@ struct up_hca_ops {
 	void (*sq_advance)(struct up_qp *qp, const struct up_send_wr *wr);
 	/* Cheap look at the doorbell record: is something posted? */
 	bool (*sq_pending)(struct up_qp *qp);
-	/* Takes the next receive; results as sq_fetch. Called under qp->resp_lock / srq->lock. */
+	/*
+	 * Takes the next receive, of a QP with has_rq; results as sq_fetch. Called under
+	 * qp->resp_lock / srq->lock.
+	 */
 	int (*rq_take)(struct up_qp *qp, struct up_recv_wr *wr);
 	int (*srq_take)(struct up_srq *srq, struct up_recv_wr *wr);
 	/* Writes a completion into the guest's ring. Called under cq->lock. */

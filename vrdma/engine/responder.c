@@ -253,7 +253,7 @@ static enum up_ack take_receive(struct up_exec *x, struct up_qp *resp, const str
 		r->srq = srq;
 		r->rwr = &x->recv;
 	} else {
-		got = resp->hca->ops->rq_take(resp, &x->recv);
+		got = resp->has_rq ? resp->hca->ops->rq_take(resp, &x->recv) : 0;
 		if (got < 0)
 			return bad_rq(resp);
 		if (!got)
