@@ -574,6 +574,26 @@ static void uc_completes_no_receive_when_the_copy_fails(void **state)
 	assert_memory_equal(p->hb->ram + 4096, p->ha->ram, 64);
 }
 
+/* A receive that a cut message left behind is not for one that takes none. */
+static void uc_write_completes_no_receive(void **state)
+{
+	struct fake_pair *p = *state;
+
+	fake_recv(p->b, 0, 100);
+	fake_post_remote(p, UP_OP_WRITE_IMM, 0, 64, FAKE_RAM);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	fake_post_remote(p, UP_OP_WRITE, 0, 64, 4096);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_memory_equal(p->hb->ram + 4096, p->ha->ram, 64);
+	assert_int_equal(p->hb->cq->count, 0);
+	fake_post(p->a, UP_OP_SEND, 0, 11);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(fake_wc(p->hb).byte_len, 11);
+}
+
 static void uc_cannot_read(void **state)
 {
 	struct fake_pair *p = *state;
@@ -650,6 +670,7 @@ int main(void)
 		UC(uc_drops_what_the_key_forbids),
 		UC(uc_drops_what_the_queue_pair_refuses),
 		UC(uc_completes_no_receive_when_the_copy_fails),
+		UC(uc_write_completes_no_receive),
 		UC(uc_cannot_read),
 		UC(uc_send_error_leaves_the_receives),
 	};

@@ -446,7 +446,8 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 			return UP_NAK_ACCESS;
 		}
 	}
-	if (r->rwr) {
+	/* A plain write takes no receive: this one was left by a message that was cut short. */
+	if (r->rwr && wr->op != UP_OP_WRITE) {
 		wc = recv_wc(resp, r->srq, r->rwr, UP_WC_SUCCESS);
 		wc.op = wr->op;
 		wc.byte_len = (uint32_t)wr->length;
