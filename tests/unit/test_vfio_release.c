@@ -92,14 +92,14 @@ static void another_thread_waits(void **state)
 	static const size_t sizes[] = {PAGE, 16 * PAGE, 4 * MIB, 5 * MIB};
 	size_t all = 0;
 
-	for (unsigned i = 0; i < UP_VFIO_DEFAULT_DMA_MAPS; i++) {
+	for (unsigned i = 0; i < VU_MAX_FILES; i++) {
 		size_t size = sizes[i % UP_ARRAY_SIZE(sizes)];
 
 		up_vu_release(map(-1, size), size);
 		all += size;
 	}
 	assert_int_equal(own_calls, 0);
-	let_go(UP_VFIO_DEFAULT_DMA_MAPS);
+	let_go(VU_MAX_FILES);
 	assert_int_equal(other_bytes, all);
 }
 
@@ -129,7 +129,7 @@ static void flood_waits_for_itself(void **state)
 		assert_true(n < 40000);
 		up_vu_release(map(fd, PAGE), PAGE);
 	}
-	assert_true(n > 16 * UP_VFIO_DEFAULT_DMA_MAPS);
+	assert_true(n > 16 * VU_MAX_FILES);
 	let_go(n - 1);
 	up_vu_release(map(fd, PAGE), PAGE);
 	assert_int_equal(own_calls, 1);

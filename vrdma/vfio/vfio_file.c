@@ -21,9 +21,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Mappings of one client. They share the process' table of guarded ones, hence the limit. */
-#define MAX_FILES 512
-
 /*
  * The file must have the pages now (should it shrink later, sigbus_guard.h takes over), and be one
  * that the kernel serves by itself: a page fault on a network or FUSE file would let the client's
@@ -115,8 +112,8 @@ static int add_file(struct up_vfio_server *srv, const struct vu_file *want, int 
 	struct vu_file *f;
 	int ret;
 
-	if (srv->nr_files == MAX_FILES) {
-		up_vu_complain(srv, "DMA_MAP: memory in more than %d files", MAX_FILES);
+	if (srv->nr_files == VU_MAX_FILES) {
+		up_vu_complain(srv, "DMA_MAP: memory in more than %d files", VU_MAX_FILES);
 		return -ENOSPC;
 	}
 	f = malloc(sizeof(*f));

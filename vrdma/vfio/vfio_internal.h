@@ -35,6 +35,9 @@ enum {
 	VU_LOG_BUDGET = 16,
 };
 
+/* Mappings of one client. They share the process' table of guarded ones, hence the limit. */
+#define VU_MAX_FILES 512
+
 /* A mapping of a file with guest memory, shared by the ranges in it. */
 struct vu_file {
 	struct vu_file *next;

@@ -19,7 +19,7 @@
  * All that a few dozen clients have at a time, so that none waits for another's end. One that maps
  * and unmaps without end waits for itself.
  */
-#define MAX_WAITING (32 * UP_VFIO_DEFAULT_DMA_MAPS)
+#define MAX_WAITING (32 * VU_MAX_FILES)
 
 struct gone {
 	uint8_t *base;
