@@ -429,11 +429,28 @@ static void count_received(struct up_hca *hca, const struct up_send_wr *wr)
 	up_stat_add(&hca->stats.rx_bytes, up_op_length(wr));
 }
 
+/* The message's receive; false when its completion queue cannot take it. */
+static bool complete_receive(struct up_qp *resp, const struct up_qp *req,
+			     const struct up_send_wr *wr)
+{
+	const struct up_responder *r = &resp->resp;
+	struct up_wc wc = recv_wc(resp, r->srq, r->rwr, UP_WC_SUCCESS);
+
+	wc.op = wr->op;
+	wc.byte_len = (uint32_t)wr->length;
+	wc.imm = wr->imm;
+	wc.src_qpn = req->qpn;
+	wc.slid = req->hca->lid;
+	wc.sl = req->attr.av.sl;
+	if (wr->flags & UP_WR_SOLICITED)
+		wc.flags |= UP_WC_SOLICITED_EVENT;
+	return up_complete_locked(resp, recv_cq(resp, r->srq), &wc);
+}
+
 enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct up_qp *req,
 			     const struct up_send_wr *wr)
 {
 	struct up_responder *r = &resp->resp;
-	struct up_wc wc;
 	bool told = true;
 
 	if (wr->op == UP_OP_SEND_INV) {
@@ -448,16 +465,7 @@ enum up_ack up_responder_end(struct up_exec *x, struct up_qp *resp, const struct
 	}
 	/* A plain write takes no receive: this one was left by a message that was cut short. */
 	if (r->rwr && wr->op != UP_OP_WRITE) {
-		wc = recv_wc(resp, r->srq, r->rwr, UP_WC_SUCCESS);
-		wc.op = wr->op;
-		wc.byte_len = (uint32_t)wr->length;
-		wc.imm = wr->imm;
-		wc.src_qpn = req->qpn;
-		wc.slid = req->hca->lid;
-		wc.sl = req->attr.av.sl;
-		if (wr->flags & UP_WR_SOLICITED)
-			wc.flags |= UP_WC_SOLICITED_EVENT;
-		told = up_complete_locked(resp, recv_cq(resp, r->srq), &wc);
+		told = complete_receive(resp, req, wr);
 		drop_receive(x, r);
 	}
 	r->busy = false;

@@ -53,19 +53,20 @@ static struct cx_cqe64 *cqe_at(const struct cx_cq *cq)
 	return at ? (void *)(at + size - sizeof(struct cx_cqe64)) : NULL;
 }
 
+/* The word of an entry that its owner bit is in: sop_drop_qpn, wqe_counter, signature, op_own. */
+static uint64_t last_word(uint32_t sop_qpn, uint16_t counter, uint8_t op_own)
+{
+	return (uint64_t)sop_qpn << 32 | (uint64_t)counter << 16 | op_own;
+}
+
 /*
  * The guest polls op_own, and looks at the rest once that has the wrap count of its position
  * (get_sw_cqe() and udma_from_device_barrier() of rdma-core): so it is stored last, with release.
- * It is stored with the word around it, of which the guest reads nothing before either.
  */
-static void publish(struct cx_cq *cq, struct cx_cqe64 *slot, struct cx_cqe64 *cqe)
+static void publish(struct cx_cq *cq, struct cx_cqe64 *slot, uint64_t last)
 {
-	uint64_t last;
-
-	cqe->op_own |= (uint8_t)(cq->producer >> cq->log_size & CX_CQE_OWNER);
-	memcpy(&last, (const uint8_t *)cqe + sizeof(*cqe) - sizeof(last), sizeof(last));
-	memcpy(slot, cqe, sizeof(*cqe) - sizeof(last));
-	__atomic_store_n((uint64_t *)(void *)(slot + 1) - 1, last, __ATOMIC_RELEASE);
+	last |= cq->producer >> cq->log_size & CX_CQE_OWNER;
+	__atomic_store_n((uint64_t *)(void *)(slot + 1) - 1, htobe64(last), __ATOMIC_RELEASE);
 	cq->producer++;
 }
 
@@ -170,46 +171,60 @@ static void fill_response(struct cx_cqe64 *cqe, const struct up_wc *wc)
 		cqe->imm_inval_pkey = wc->imm;
 	else if (wc->qp->type == UP_QP_UD)
 		cqe->imm_inval_pkey = pkey_field(wc);
-	if (wc->flags & UP_WC_SOLICITED_EVENT)
-		cqe->op_own |= CX_CQE_SOLICITED;
 }
 
+/* All but the last word, which publish() stores: the other bytes of the entry are zero. */
 static void fill(struct cx_cq *cq, struct cx_cqe64 *cqe, const struct up_wc *wc)
 {
-	bool recv = wc->flags & UP_WC_RECV;
-	uint8_t opcode;
-
+	memset(cqe, 0, offsetof(struct cx_cqe64, sop_drop_qpn));
 	cqe->srqn_uidx = htobe32(resource(wc));
-	cqe->sop_drop_qpn = htobe32((uint32_t)wc->raw_op << 24 | wc->qp->qpn);
-	cqe->wqe_counter = htobe16(wc->index);
 	if (wc->status == UP_WC_SUCCESS) {
-		opcode = recv ? response_opcode(wc->op) : CX_CQE_REQ;
 		cqe->byte_cnt = htobe32(wc->byte_len);
 		cqe->timestamp = htobe64(stamp(cq));
-		if (recv)
+		if (wc->flags & UP_WC_RECV)
 			fill_response(cqe, wc);
 	} else {
 		struct cx_err_cqe *err = (void *)cqe;
 
-		opcode = recv ? CX_CQE_RESP_ERR : CX_CQE_REQ_ERR;
 		err->syndrome = syndrome(wc->status);
 		err->vendor_err_synd = (uint8_t)wc->status;
 	}
-	cqe->op_own |= (uint8_t)(opcode << CX_CQE_OPCODE_SHIFT);
 }
 
+static uint8_t entry_opcode(const struct up_wc *wc)
+{
+	bool recv = wc->flags & UP_WC_RECV;
+
+	if (wc->status != UP_WC_SUCCESS)
+		return recv ? CX_CQE_RESP_ERR : CX_CQE_REQ_ERR;
+	return recv ? response_opcode(wc->op) : CX_CQE_REQ;
+}
+
+static uint8_t op_own(const struct up_wc *wc)
+{
+	bool solicited = wc->status == UP_WC_SUCCESS && (wc->flags & UP_WC_SOLICITED_EVENT);
+
+	return (uint8_t)(entry_opcode(wc) << CX_CQE_OPCODE_SHIFT) |
+	       (solicited ? CX_CQE_SOLICITED : 0);
+}
+
+/*
+ * The entry is built where it belongs: until its owner bit turns, the guest looks at nothing else
+ * of it. Built aside in fields and moved in vectors it would be loaded wider than it was stored,
+ * which processors do not forward (SEND of 4 KiB 111 ns instead of 104).
+ */
 void cx_cq_post(struct up_cq *base, const struct up_wc *wc)
 {
 	struct cx_cq *cq = cx_cq(base);
-	struct cx_cqe64 cqe = {0};
 	struct cx_cqe64 *slot;
 
 	cx_cq_locate(cq);
 	slot = claim(cq);
 	if (!slot)
 		return;
-	fill(cq, &cqe, wc);
-	publish(cq, slot, &cqe);
+	fill(cq, slot, wc);
+	publish(cq, slot,
+		last_word((uint32_t)wc->raw_op << 24 | wc->qp->qpn, wc->index, op_own(wc)));
 	cx_cq_watch_add(cq, wc->status != UP_WC_SUCCESS || (wc->flags & UP_WC_SOLICITED_EVENT));
 }
 
@@ -227,7 +242,6 @@ void cx_cq_prefetch(struct up_cq *base)
 
 int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 {
-	struct cx_cqe64 cqe = {.op_own = CX_CQE_RESIZE_CQ << CX_CQE_OPCODE_SHIFT};
 	struct cx_cqe64 *slot;
 
 	cx_cq_locate(cq);
@@ -239,7 +253,8 @@ int cx_cq_switch(struct cx_cq *cq, uint8_t log_size, uint8_t cqe_shift)
 		return -EINVAL;
 	if (cq->producer - cq->consumer >= 1u << cq->log_size)
 		return -ENOSPC;
-	publish(cq, slot, &cqe);
+	memset(slot, 0, offsetof(struct cx_cqe64, sop_drop_qpn));
+	publish(cq, slot, last_word(0, 0, CX_CQE_RESIZE_CQ << CX_CQE_OPCODE_SHIFT));
 	cx_buf_fini(&cq->buf, cq->dev->hca.arena);
 	cq->buf = cq->resize_buf;
 	cq->resize_buf = (struct cx_buf){0};
