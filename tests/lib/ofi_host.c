@@ -177,6 +177,36 @@ static void cut(void)
 	puts("gone");
 }
 
+/* Messages until no more find room, as the other host takes none from when it was told; then
+ * nothing, until that one is gone. */
+static void fill(void)
+{
+	static const uint8_t data[UP_AM_DATA_MAX];
+	time_t start;
+	int r = 0;
+
+	move(false, 100);
+	puts("ready");
+	fflush(stdout);
+	if (getchar() == EOF)
+		fail("nobody says when");
+	for (unsigned refused = 0; refused < 10000; refused = r ? refused + 1 : 0) {
+		r = up_am_request(ep, peer, 2, NULL, 0, data, sizeof(data), 0, 0, NULL, NULL);
+		if (r && r != -EAGAIN)
+			fail("cannot send");
+		up_progress(ep);
+	}
+	puts("full");
+	fflush(stdout);
+	start = time(NULL);
+	while (!up_peer_error(ep, peer)) {
+		up_ep_wait(ep, 100);
+		if (time(NULL) - start > PATIENCE)
+			fail("the other host is not given up");
+	}
+	puts("gone");
+}
+
 int main(int argc, char **argv)
 {
 	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "ofi"};
@@ -195,6 +225,8 @@ int main(int argc, char **argv)
 		exchange();
 	else if (!strcmp(argv[1], "cut"))
 		cut();
+	else if (!strcmp(argv[1], "fill"))
+		fill();
 	else
 		serve();
 	up_region_close(region);

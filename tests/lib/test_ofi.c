@@ -567,6 +567,41 @@ static void stands_still(void **state)
 	unserve(&s);
 }
 
+/* So is one whose buffers are full, as it does not read: they stay so for longer than peers are
+ * waited for. */
+static void stands_still_full(void **state)
+{
+	static const uint8_t data[UP_AM_DATA_MAX];
+	struct rig_done last = {0};
+	uint64_t start = rig_now_us();
+	struct served s;
+	int ret;
+
+	while (!answered(&s)) {
+		unserve(&s);
+		rig_patience(start);
+	}
+	kill(s.pid, SIGSTOP);
+	for (unsigned refused = 0; refused < 1000; refused = ret ? refused + 1 : 0) {
+		ret = up_am_request(s.ep, s.to, 1, NULL, 0, data, sizeof(data), 0, 0, NULL, NULL);
+		assert_true(!ret || ret == -EAGAIN);
+		up_progress(s.ep);
+	}
+	for (start = rig_now_us(); rig_now_us() - start < 6000000;)
+		up_ep_wait(s.ep, 100);
+	assert_int_equal(up_peer_error(s.ep, s.to), 0);
+	kill(s.pid, SIGCONT);
+	start = rig_now_us();
+	while ((ret = ask(s.ep, s.to, &last)) == -EAGAIN) {
+		up_progress(s.ep);
+		rig_patience(start);
+	}
+	assert_int_equal(ret, 0);
+	wait_done(s.ep, &last);
+	assert_int_equal(last.status, 0);
+	unserve(&s);
+}
+
 /* The application does something else while contact is made, for longer than peers are waited for.
  */
 static void computes_meanwhile(void **state)
@@ -649,6 +684,7 @@ int main(void)
 		cmocka_unit_test(strangers),
 		cmocka_unit_test(false_packets),
 		cmocka_unit_test(stands_still),
+		cmocka_unit_test(stands_still_full),
 		cmocka_unit_test(computes_meanwhile),
 		cmocka_unit_test(nobody_there),
 		cmocka_unit_test(both_lanes),

@@ -6,6 +6,8 @@ Usage: test_ofi_hosts.py TEST PROGRAM; the provider is the environment's. Exit s
 """
 import os
 import pathlib
+import select
+import signal
 import subprocess
 import sys
 
@@ -34,6 +36,14 @@ class Host:
         got = self.process.stdout.readline().strip()
         if got != line:
             raise AssertionError(f"{got!r} instead of {line!r}")
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def silent(self, seconds):
+        if select.select([self.process.stdout], [], [], seconds)[0]:
+            raise AssertionError(f"{self.process.stdout.readline()!r} before its time")
 
     def end(self):
         status = self.process.wait(timeout=PATIENCE)
@@ -79,6 +89,21 @@ def test_cut(names):
     hosts[0].expect("gone")
     for host in hosts:
         host.end()
+
+
+def test_stopped(names):
+    """A host that answers is waited for, though nobody there takes what is sent; and not when it is cut off."""
+    hosts = both(names, "fill", 2)
+    hosts[0].expect("ready")
+    hosts[1].process.send_signal(signal.SIGSTOP)
+    hosts[0].tell("now")
+    hosts[0].expect("full")
+    hosts[0].silent(6)
+    netns.ip(f"-n {names[1]} link set {netns.DEVICE} down")
+    hosts[0].expect("gone")
+    hosts[0].end()
+    hosts[1].process.kill()
+    hosts[1].process.wait(timeout=PATIENCE)
 
 
 def main():

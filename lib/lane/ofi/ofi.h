@@ -137,6 +137,11 @@ struct ofi_conn {
 	uint32_t acked, taken, told;
 	struct ofi_pool *pool; /* NULL where it is shared */
 	struct ofi_watch *watch;
+	/* Its socket, where there is one to watch, and which one that is, or 0; and how often that
+	 * had sent something again when an answer was last seen (alive.c). */
+	int socket;
+	uint64_t identity;
+	unsigned resent, backoff;
 	struct up_list held;	/* struct ofi_rx, not taken by the core yet */
 	struct up_list early;	/* struct ofi_rx, the one before is still to come; in order */
 	struct up_list pending; /* struct ofi_tx: messages of our own, before all others */
@@ -264,6 +269,7 @@ struct ofi_lane {
 	uint32_t empty;	   /* polls in a row that found nothing */
 	uint64_t activity; /* of the endpoint, at the last poll */
 	uint64_t checked;  /* deadlines */
+	uint64_t asked;	   /* for peers that do not answer, when, of a coarse clock */
 };
 
 static inline struct ofi_lane *ofi_lane_of(const struct ofi_link *l)
@@ -429,9 +435,15 @@ void up_ofi_kick(struct ofi_lane *lane);
 void up_ofi_awake(struct ofi_lane *lane);
 
 /* ---- alive.c ---- */
-/* Makes the kernel notice that the other end of a connection does not answer any more. */
+/* From here on it is noticed when the other end's host does not answer any more. */
 void up_ofi_watch(struct ofi_conn *c);
-/* The same of a socket. 0 or -1. */
+/* Breaks connections to hosts that do not; to be called from time to time. */
+void up_ofi_alive(struct ofi_lane *lane, uint64_t now);
+static inline uint64_t ofi_alive_every(const struct ofi_lane *lane)
+{
+	return lane->timeout / 8;
+}
+/* Makes the kernel notice that, of a socket that carries next to nothing. 0 or -1. */
 int up_ofi_keep_alive(int fd, uint64_t timeout);
 
 /* ---- rdm.c ---- */

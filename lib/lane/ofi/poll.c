@@ -317,6 +317,8 @@ static unsigned look(struct ofi_lane *lane)
 		up_ofi_deadlines(lane, now - lane->checked);
 		lane->checked = now;
 	}
+	if (lane->looked >= lane->asked + ofi_alive_every(lane))
+		up_ofi_alive(lane, lane->looked);
 	return n;
 }
 

@@ -13,6 +13,7 @@
  * is not signalled, and its descriptor tells of all sockets of the fabric: the bell.
  */
 #include "lane/ofi/ofi.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -120,7 +121,8 @@ void up_ofi_awake(struct ofi_lane *lane)
 		watch(lane, false);
 }
 
-/* Deadlines pass without an event; and of some providers nothing comes with one. */
+/* Deadlines pass without an event, and so does a peer's silence; and of some providers nothing
+ * comes with one. */
 static void set_timer(const struct ofi_lane *lane)
 {
 	struct itimerspec t = {0};
@@ -131,6 +133,8 @@ static void set_timer(const struct ofi_lane *lane)
 		t.it_value.tv_nsec = 2 * OFI_CHECK_NS;
 	else if (lane->nudging)
 		t.it_value.tv_sec = 1;
+	else if (!lane->head && !up_list_empty(&lane->conns))
+		t.it_value = up_clock_timespec(ofi_alive_every(lane));
 	timerfd_settime(lane->timer, 0, &t, NULL);
 }
 
