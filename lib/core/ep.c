@@ -269,6 +269,9 @@ void up_ep_close(struct up_ep *ep)
 
 	up_auto_stop(core);
 	up_ep_lock(ep);
+	/* The descriptors on which somebody may sleep are the parent's, too. */
+	if (core->owner_pid != getpid())
+		core->armed = false;
 	linger(core);
 	up_peers_fini(core);
 	while (core->nprotocols)

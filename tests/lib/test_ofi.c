@@ -646,6 +646,30 @@ static void nobody_there(void **state)
 	up_ep_close(ep);
 }
 
+/* A forked child that closes its parent's endpoints takes nothing from the parent. */
+static void closed_by_child(void **state)
+{
+	struct rig rig;
+	int status;
+	pid_t pid;
+
+	rig_setup(&rig, NULL);
+	up_am_set_handler(rig.b, 1, reply_same, NULL);
+	ask_all(rig.a, rig.to_b, rig.b);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		up_ep_close(rig.a);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	for (unsigned i = 0; i < 100; i++)
+		ask_all(rig.a, rig.to_b, rig.b);
+	rig_teardown(&rig);
+}
+
 /* ---- both lanes ---- */
 
 static void both_lanes(void **state)
@@ -687,6 +711,7 @@ int main(void)
 		cmocka_unit_test(stands_still_full),
 		cmocka_unit_test(computes_meanwhile),
 		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(closed_by_child),
 		cmocka_unit_test(both_lanes),
 		cmocka_unit_test(others_of_a_full_one),
 		cmocka_unit_test(crowd),

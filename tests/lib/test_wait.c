@@ -5,8 +5,10 @@
 #include "core/private.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TURNS 3000
@@ -84,6 +86,37 @@ static void arms_and_tells(void **state)
 	while (up_ep_arm(rig.b))
 		up_progress(rig.b);
 	assert_false(readable(rig.b, 0));
+	rig_teardown(&rig);
+}
+
+/* What a forked child closes wakes nobody in its parent, and takes nothing from who sleeps. */
+static void closed_by_child(void **state)
+{
+	unsigned came = 0;
+	struct rig rig;
+	int status;
+	pid_t pid;
+
+	rig_setup(&rig, NULL);
+	up_am_set_handler(rig.b, 1, count, &came);
+	assert_int_equal(poke(rig.a, rig.to_b), 0);
+	rig_until(&rig, &came, 1);
+	rig_run(&rig);
+	while (up_ep_arm(rig.b))
+		up_progress(rig.b);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		up_ep_close(rig.b);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_false(readable(rig.b, 0));
+	assert_int_equal(poke(rig.a, rig.to_b), 0);
+	assert_true(readable(rig.b, RIG_PATIENCE_MS));
+	rig_until(&rig, &came, 2);
 	rig_teardown(&rig);
 }
 
@@ -646,6 +679,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(times_out),
 		cmocka_unit_test(arms_and_tells),
+		cmocka_unit_test(closed_by_child),
 		cmocka_unit_test(refused_is_woken),
 		cmocka_unit_test(sleeps_on_what_is_refused),
 		cmocka_unit_test(end_inside_a_call_wakes),

@@ -51,7 +51,7 @@ static ssize_t cq_read(struct fid_cq *cq, void *buf, size_t count)
 	struct fi_cq_msg_entry *to = buf;
 	size_t n = 0;
 
-	if (!net->n)
+	if (!net->n && !net->inherited)
 		up_direct_progress(net);
 	while (n < count && net->n && !net->completions[net->first].error) {
 		const struct direct_completion *c = take(net);
@@ -126,7 +126,7 @@ static ssize_t eq_read(struct fid_eq *eq, uint32_t *event, void *buf, size_t len
 	struct fi_eq_cm_entry *to = buf;
 	struct direct_event *e;
 
-	if (!first_event(net))
+	if (!first_event(net) && !net->inherited)
 		up_direct_make(net);
 	e = first_event(net);
 	if (!e)
@@ -263,6 +263,11 @@ static struct fi_ops domain_fid = {.size = sizeof(domain_fid), .close = nothing_
 static struct fi_ops cq_fid = {
 	.size = sizeof(cq_fid), .close = nothing_to_close, .control = cq_control};
 static struct fi_ops eq_fid = {.size = sizeof(eq_fid), .close = eq_close, .control = eq_control};
+
+void up_direct_inherit(struct ofi_lane *lane)
+{
+	of_fabric(lane->fabric)->inherited = true;
+}
 
 int up_direct_fabric(struct ofi_lane *lane)
 {

@@ -50,7 +50,7 @@ static void look_for(struct direct_ep *c, uint32_t events)
 	struct epoll_event e = {.events = events, .data.ptr = c};
 	int how = !c->events ? EPOLL_CTL_ADD : events ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
 
-	if (events == c->events)
+	if (events == c->events || c->net->inherited)
 		return;
 	if (!epoll_ctl(c->net->cold, how, c->fd, &e))
 		c->events = events;

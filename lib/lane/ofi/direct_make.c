@@ -108,7 +108,8 @@ static int pep_close(struct fid *fid)
 {
 	struct direct *net = UP_CONTAINER_OF(fid, struct direct, pep.fid);
 
-	epoll_ctl(net->making, EPOLL_CTL_DEL, net->listener, NULL);
+	if (!net->inherited)
+		epoll_ctl(net->making, EPOLL_CTL_DEL, net->listener, NULL);
 	close(net->listener);
 	net->listener = -1;
 	return 0;
@@ -242,7 +243,7 @@ static int ep_close(struct fid *fid)
 	struct direct_ep *c = UP_CONTAINER_OF(fid, struct direct_ep, ep.fid);
 
 	/* To close it is not enough where another process has it, too. */
-	if (c->state == DIRECT_CONNECTING)
+	if (c->state == DIRECT_CONNECTING && !c->net->inherited)
 		epoll_ctl(c->net->making, EPOLL_CTL_DEL, c->fd, NULL);
 	up_direct_stop(c);
 	forget_events(c->net, fid);

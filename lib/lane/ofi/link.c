@@ -154,5 +154,6 @@ void up_ofi_disconnect(struct up_link *base)
 
 	l->base.peer = NULL;
 	l->dropped = true;
-	up_ofi_link_settle(l);
+	if (ofi_is_ours(ofi_lane_of(l)))
+		up_ofi_link_settle(l);
 }

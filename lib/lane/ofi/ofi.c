@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The libfabric lane: opening and closing it, and its table of operations. */
-#include "lane/ofi/ofi.h"
+#include "lane/ofi/direct.h"
 #include "core/core.h"
 #include "core/param.h"
 #include "base/clock.h"
@@ -76,15 +76,30 @@ static void free_all(struct ofi_lane *lane)
 	up_ofi_reap(lane);
 }
 
+/*
+ * In a forked child. The sockets are its parent's, too: nothing may be sent, read, or taken out of
+ * an epoll. A provider of libfabric's would do that when it is closed, so it stays as it is.
+ */
+static bool inherit(struct ofi_lane *lane)
+{
+	lane->closing = true;
+	if (lane->direct)
+		up_direct_inherit(lane);
+	return lane->direct;
+}
+
 static void ofi_close(struct up_lane *base)
 {
 	struct ofi_lane *lane = (struct ofi_lane *)base;
 
-	if (lane->ready) {
+	if (lane->ready && ofi_is_ours(lane)) {
 		say_goodbye(lane);
 		turn_away(lane);
-		free_all(lane);
+	} else if (lane->ready && !inherit(lane)) {
+		return;
 	}
+	if (lane->ready)
+		free_all(lane);
 	up_ofi_wake_close(lane);
 	if (lane->kind)
 		lane->kind->close(lane);
@@ -123,6 +138,7 @@ static int ofi_open(struct up_ep *ep, struct up_lane **out)
 		.answer_room = OFI_ANSWER_ROOM,
 		.direct_from = SIZE_MAX,
 	};
+	lane->pid = getpid();
 	lane->epoll = lane->timer = lane->kick = -1;
 	lane->door = lane->watchers = -1;
 	up_list_init(&lane->conns);

@@ -37,6 +37,7 @@
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_eq.h>
+#include <unistd.h>
 
 /* The payload of a packet may be 64 KiB, with room for what protocols put in front. */
 #define OFI_MAX_PACKET ((size_t)(65536 + 64))
@@ -238,6 +239,7 @@ struct ofi_lane {
 	size_t inject;	  /* the longest packet that is injected */
 	uint64_t timeout; /* of a peer that does not answer, nanoseconds */
 
+	pid_t pid; /* that opened it */
 	uint64_t cookie;
 	uint16_t port;
 	int family;	   /* AF_INET or AF_INET6 */
@@ -275,6 +277,12 @@ struct ofi_lane {
 static inline struct ofi_lane *ofi_lane_of(const struct ofi_link *l)
 {
 	return (struct ofi_lane *)l->base.lane;
+}
+
+/* False in a forked child, whose parent and its peers must not notice what is closed there. */
+static inline bool ofi_is_ours(const struct ofi_lane *lane)
+{
+	return getpid() == lane->pid;
 }
 
 /* Something is about to come, or somebody to sleep: the lane rests no more. */
