@@ -131,6 +131,8 @@ struct up_ep_private {
 	size_t max_packet;
 	size_t addr_bytes;
 	uint8_t addr[UP_ADDR_MAX];
+	const void *asker; /* who asked last what has happened, and how much had (core/wait.c) */
+	uint64_t asked;
 };
 
 static inline struct up_ep_private *up_priv(struct up_ep *ep)

@@ -27,20 +27,24 @@
 /* Lanes that cannot be armed so often in a row, with nothing moved, are not armed. */
 #define VAIN 3u
 
-/* Of the endpoints that this thread waited for last; a serial number of 0 is no endpoint's. */
+/* Of endpoints that this thread waited for; a serial number of 0 is no endpoint's. There may be
+ * more of them than places, so each endpoint knows the thread that asked last. (One that has its
+ * address later began after it, and so after all that it saw.) */
 static _Thread_local struct seen {
 	uint64_t serial;
 	uint64_t activity;
 } seen[4];
 
 /* Has anything happened since this thread asked last? */
-static bool news(const struct up_ep_private *core)
+static bool news(struct up_ep_private *core)
 {
 	struct seen *s = &seen[core->serial % UP_ARRAY_SIZE(seen)];
-	bool same = s->serial == core->serial && s->activity == core->activity;
+	bool same = (s->serial == core->serial && s->activity == core->activity) ||
+		    (core->asker == seen && core->asked == core->activity);
 
 	s->serial = core->serial;
-	s->activity = core->activity;
+	s->activity = core->asked = core->activity;
+	core->asker = seen;
 	/* Without other threads, only what the application itself called can have done anything. */
 	return !same && core->activity && core->pub.shared;
 }

@@ -89,6 +89,37 @@ static void arms_and_tells(void **state)
 	rig_teardown(&rig);
 }
 
+/* One thread that waits for many endpoints at once finds out that it may sleep. */
+static void many_endpoints(void **state)
+{
+	enum { MANY = 12 };
+	const struct up_ep_attr attr = {.thread = UP_THREAD_MULTIPLE};
+	struct up_ep *ep[MANY], *other = rig_open(&attr);
+	unsigned came = 0, armed = 0;
+	uint64_t start;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		ep[i] = rig_open(&attr);
+		up_am_set_handler(ep[i], 1, count, &came);
+		assert_int_equal(poke(other, rig_peer(other, ep[i])), 0);
+	}
+	for (start = rig_now_us(); came < MANY; rig_patience(start)) {
+		up_progress(other);
+		for (unsigned i = 0; i < MANY; i++)
+			up_progress(ep[i]);
+	}
+	for (start = rig_now_us(); armed < MANY; rig_patience(start)) {
+		up_progress(other);
+		for (unsigned i = 0; i < MANY; i++)
+			up_progress(ep[i]);
+		for (armed = 0; armed < MANY && !up_ep_arm(ep[armed]); armed++)
+			;
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		up_ep_close(ep[i]);
+	up_ep_close(other);
+}
+
 /* What a forked child closes wakes nobody in its parent, and takes nothing from who sleeps. */
 static void closed_by_child(void **state)
 {
@@ -679,6 +710,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(times_out),
 		cmocka_unit_test(arms_and_tells),
+		cmocka_unit_test(many_endpoints),
 		cmocka_unit_test(closed_by_child),
 		cmocka_unit_test(refused_is_woken),
 		cmocka_unit_test(sleeps_on_what_is_refused),
