@@ -14,11 +14,13 @@ static struct counter *counter_of(struct fid_cntr *fid)
 	return UP_CONTAINER_OF(UPF_CONTAINER(fid, struct upf_cntr, fid), struct counter, pub);
 }
 
-static bool cntr_ready(const struct upf_queue *q)
+static bool cntr_ready(const struct upf_queue *q, uint64_t known)
 {
 	const struct upf_cntr *cntr = UP_CONTAINER_OF(q, const struct upf_cntr, q);
 
-	return cntr->value + cntr->errors != UP_CONTAINER_OF(cntr, const struct counter, pub)->seen;
+	if (known == UPF_READ_LAST)
+		known = UP_CONTAINER_OF(cntr, const struct counter, pub)->seen;
+	return cntr->value + cntr->errors != known;
 }
 
 void upf_cntr_count(struct upf_cntr *cntr, bool error)
@@ -104,20 +106,21 @@ static int cntr_seterr(struct fid_cntr *fid, uint64_t value)
 static int cntr_wait(struct fid_cntr *fid, uint64_t threshold, int timeout)
 {
 	struct counter *c = counter_of(fid);
-	uint64_t until = upf_until(timeout), errors, before;
+	uint64_t until = upf_until(timeout), value, errors, before;
 	int ret = 0;
 
 	/* Without a wait object this polls: fi_cntr_wait(3) asks for none. */
 	look(c, &before);
 	for (;;) {
 		upf_queue_progress(&c->pub.q);
-		if (look(c, &errors) >= threshold)
+		value = look(c, &errors);
+		if (value >= threshold)
 			return 0;
 		if (errors != before)
 			return -FI_EAVAIL;
 		if (ret)
 			return ret;
-		ret = upf_queue_sleep(&c->pub.q, until);
+		ret = upf_queue_sleep(&c->pub.q, value + errors, until);
 	}
 }
 

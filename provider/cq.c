@@ -11,7 +11,7 @@
 
 #define FIRST_RING 256u
 
-static bool cq_ready(const struct upf_queue *q)
+static bool cq_ready(const struct upf_queue *q, uint64_t known)
 {
 	const struct upf_cq *cq = UP_CONTAINER_OF(q, const struct upf_cq, q);
 
@@ -159,7 +159,7 @@ static ssize_t cq_sreadfrom(struct fid_cq *fid, void *buf, size_t count, fi_addr
 
 		if (n != -FI_EAGAIN || ret)
 			return n;
-		ret = upf_queue_sleep(&cq->q, until);
+		ret = upf_queue_sleep(&cq->q, 0, until);
 	}
 }
 

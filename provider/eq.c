@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool eq_ready(const struct upf_queue *q)
+static bool eq_ready(const struct upf_queue *q, uint64_t known)
 {
 	return UP_CONTAINER_OF(q, const struct upf_eq, q)->first != NULL;
 }
@@ -104,7 +104,7 @@ static ssize_t eq_sread(struct fid_eq *fid, uint32_t *event, void *buf, size_t l
 
 		if (n != -FI_EAGAIN || ret)
 			return n;
-		ret = upf_queue_sleep(&eq->q, until);
+		ret = upf_queue_sleep(&eq->q, 0, until);
 	}
 }
 

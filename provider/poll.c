@@ -23,7 +23,7 @@ static bool has_news(struct upf_queue *q)
 
 	upf_queue_progress(q);
 	upf_queue_lock(q);
-	news = q->ready(q);
+	news = q->ready(q, UPF_READ_LAST);
 	upf_queue_unlock(q);
 	return news;
 }

@@ -39,7 +39,7 @@ static int open_fds(struct upf_queue *q)
 }
 
 int upf_queue_init(struct upf_queue *q, struct upf_domain *domain, enum fi_wait_obj wait,
-		   bool shared, bool (*ready)(const struct upf_queue *q))
+		   bool shared, bool (*ready)(const struct upf_queue *q, uint64_t known))
 {
 	int ret = 0;
 
@@ -220,12 +220,12 @@ static int left_ms(uint64_t until)
 }
 
 /* Counts this thread among the sleepers, unless it need not sleep: then false. */
-static bool begin(struct upf_queue *q, unsigned *signals)
+static bool begin(struct upf_queue *q, uint64_t known, unsigned *signals)
 {
 	bool sleep;
 
 	upf_queue_lock(q);
-	sleep = !q->ready(q) && !q->signaled;
+	sleep = !q->ready(q, known) && !q->signaled;
 	if (sleep) {
 		lower(q);
 		q->sleepers++;
@@ -236,14 +236,14 @@ static bool begin(struct upf_queue *q, unsigned *signals)
 }
 
 /* 0, or -FI_EAGAIN when it was woken by a signal. */
-static int end(struct upf_queue *q, bool slept, unsigned signals)
+static int end(struct upf_queue *q, uint64_t known, bool slept, unsigned signals)
 {
 	int ret = 0;
 
 	upf_queue_lock(q);
 	if (slept)
 		q->sleepers--;
-	if (!q->ready(q) && (q->signaled || q->signals != signals)) {
+	if (!q->ready(q, known) && (q->signaled || q->signals != signals)) {
 		q->signaled = false;
 		ret = -FI_EAGAIN;
 	}
@@ -251,18 +251,18 @@ static int end(struct upf_queue *q, bool slept, unsigned signals)
 	return ret;
 }
 
-int upf_queue_sleep(struct upf_queue *q, uint64_t until)
+int upf_queue_sleep(struct upf_queue *q, uint64_t known, uint64_t until)
 {
 	struct epoll_event e;
 	int left = left_ms(until), ret;
 	unsigned signals;
-	bool sleep = begin(q, &signals);
+	bool sleep = begin(q, known, &signals);
 
 	if (sleep && q->wait != FI_WAIT_FD)
 		sched_yield();
 	else if (sleep && arm_eps(q))
 		epoll_wait(q->epoll, &e, 1, left);
-	ret = end(q, sleep, signals);
+	ret = end(q, known, sleep, signals);
 	return ret || left ? ret : -FI_ETIMEDOUT;
 }
 
@@ -274,7 +274,7 @@ int upf_queue_trywait(struct upf_queue *q)
 		return -FI_EINVAL;
 	upf_queue_progress(q);
 	upf_queue_lock(q);
-	empty = !q->ready(q) && !q->signaled;
+	empty = !q->ready(q, UPF_READ_LAST) && !q->signaled;
 	if (empty) {
 		lower(q);
 		q->armed = true;

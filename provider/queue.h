@@ -27,8 +27,8 @@ struct upf_queue {
 	struct upf_domain *domain; /* NULL: an event queue */
 	pthread_mutex_t mutex;
 	bool shared; /* else the lock is not taken */
-	/* Is there something to read? With the lock. */
-	bool (*ready)(const struct upf_queue *q);
+	/* Is there something to read? Of a counter: another number than `known`. With the lock. */
+	bool (*ready)(const struct upf_queue *q, uint64_t known);
 
 	unsigned refs; /* __atomic: what it is bound to */
 
@@ -45,6 +45,9 @@ struct upf_queue {
 	unsigned neps;
 };
 
+/* Of a counter: what it was when anybody read it last. */
+#define UPF_READ_LAST UINT64_MAX
+
 struct upf_queue_ep {
 	struct upf_ep *ep;
 	unsigned uses; /* what it is bound for */
@@ -52,7 +55,7 @@ struct upf_queue_ep {
 
 /* 0, -FI_ENOSYS for a wait object that there is not, -FI_ENOMEM, or what a system call said. */
 int upf_queue_init(struct upf_queue *q, struct upf_domain *domain, enum fi_wait_obj wait,
-		   bool shared, bool (*ready)(const struct upf_queue *q));
+		   bool shared, bool (*ready)(const struct upf_queue *q, uint64_t known));
 void upf_queue_fini(struct upf_queue *q);
 
 static inline void upf_queue_lock(struct upf_queue *q)
@@ -86,9 +89,10 @@ void upf_queue_progress(struct upf_queue *q);
 int upf_queue_signal(struct upf_queue *q);
 /*
  * Sleeps until there is something to read, or may be: 0, and the caller looks; -FI_EAGAIN: woken by
- * upf_queue_signal(), -FI_ETIMEDOUT at `until` (CLOCK_MONOTONIC, ns).
+ * upf_queue_signal(), -FI_ETIMEDOUT at `until` (CLOCK_MONOTONIC, ns). `known`: of a counter, as the
+ * caller has seen it.
  */
-int upf_queue_sleep(struct upf_queue *q, uint64_t until);
+int upf_queue_sleep(struct upf_queue *q, uint64_t known, uint64_t until);
 /* For a poll(2) of the user's: 0, or -FI_EAGAIN when there is something already. */
 int upf_queue_trywait(struct upf_queue *q);
 /* FI_GETWAIT, FI_GETWAITOBJ. */

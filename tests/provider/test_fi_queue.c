@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A guard against hanging. */
@@ -442,6 +443,53 @@ static void test_counter(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* What another thread does just before this one goes to sleep, when it looks at the clock. */
+static _Thread_local bool interrupted;
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	if (interrupted && clock == CLOCK_MONOTONIC) {
+		interrupted = false;
+		fi_cntr_add(counter, 1);
+		fi_cntr_read(counter);
+	}
+	return (int)syscall(SYS_clock_gettime, clock, t);
+}
+
+static void *wait_counter(void *arg)
+{
+	interrupted = true;
+	*(int *)arg = fi_cntr_wait(counter, 1, -1);
+	return NULL;
+}
+
+/* Who waits does not miss what another thread has read meanwhile. */
+static void test_counter_shared(void **state)
+{
+	const struct fi_rig_attr attr = {.threading = FI_THREAD_SAFE,
+					 .before_enable = bind_counter};
+	struct timespec end;
+	struct fi_rig rig;
+	pthread_t thread;
+	int ret = -1;
+
+	counter = NULL;
+	/* This one looks at no clock. */
+	setenv("UNDERPASS_LANES", "shm", 1);
+	fi_rig_setup(&rig, &attr);
+	unsetenv("UNDERPASS_LANES");
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += PATIENCE_MS / 1000;
+	assert_int_equal(pthread_create(&thread, NULL, wait_counter, &ret), 0);
+	assert_int_equal(pthread_timedjoin_np(thread, NULL, &end), 0);
+	assert_int_equal(ret, 0);
+	assert_int_equal(fi_cntr_read(counter), 1);
+	assert_int_equal(fi_close(&rig.a.ep->fid), 0);
+	assert_int_equal(fi_close(&counter->fid), 0);
+	assert_int_equal(fi_endpoint(rig.a.domain, rig.info, &rig.a.ep, NULL), 0);
+	fi_rig_teardown(&rig);
+}
+
 /* Waiting for a counter that has nothing to wait on. */
 static void test_counter_polls(void **state)
 {
@@ -539,6 +587,7 @@ int main(void)
 		cmocka_unit_test(test_no_waiting),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_counter),
+		cmocka_unit_test(test_counter_shared),
 		cmocka_unit_test(test_poll_set),
 		cmocka_unit_test(test_event_queue),
 		cmocka_unit_test(test_counter_polls),
