@@ -175,6 +175,75 @@ static void test_bad_contacts(void **state)
 	end_close(&c);
 }
 
+/* Contacts that are refused take nothing for good, at neither end. */
+static void test_many_bad_contacts(void **state)
+{
+	struct end a, b, c;
+	struct shm_lane *lane;
+
+	end_open(&a, 64);
+	end_open(&b, 64);
+	end_open(&c, 64);
+	lane = (struct shm_lane *)a.lane;
+	for (unsigned i = 0; i < 70; i++) {
+		struct up_link *link = end_connect(&a, &b);
+		uint64_t start = end_now();
+
+		((struct shm_link *)link)->peer.slot->contact.reply_to = 12345;
+		end_run(&a, &b);
+		while (a.ndown == i) {
+			end_poll(&a);
+			assert_true(end_now() - start < PATIENCE_MS);
+		}
+		a.lane->ops->disconnect(link);
+		end_run(&a, &b);
+	}
+	assert_true(up_list_empty(&lane->links));
+	assert_int_equal(b.nlinked, 0);
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(((struct shm_lane *)b.lane)->claims[i], 0);
+	assert_true(end_send(end_connect(&c, &b), UP_LANE_REQUEST, 1, 24));
+	end_run(&b, &c);
+	assert_int_equal(b.npackets, 1);
+	end_close(&a);
+	end_close(&b);
+	end_close(&c);
+}
+
+/* Sends another one for each that comes. */
+static bool send_more(struct end *e, struct up_link *link, const void *packet, size_t bytes)
+{
+	e->npackets++;
+	assert_true(e->npackets < 1000000);
+	end_send(e->arg, UP_LANE_REQUEST, 1, 24);
+	return true;
+}
+
+/* A peer that looks dead, as nobody reads its pipe, and goes on to send. */
+static void test_undead(void **state)
+{
+	struct end a, b;
+	struct shm_lane *lane;
+	uint64_t start;
+
+	end_open(&a, 64);
+	end_open(&b, 64);
+	lane = (struct shm_lane *)a.lane;
+	b.packet = send_more;
+	b.arg = end_connect(&a, &b);
+	end_run(&a, &b);
+	close(lane->pipe[0]);
+	lane->pipe[0] = -1;
+	assert_true(end_send(b.arg, UP_LANE_REQUEST, 1, 24));
+	for (start = end_now(); !b.ndown;) {
+		end_poll(&b);
+		assert_true(end_now() - start < PATIENCE_MS);
+	}
+	assert_int_equal(b.down, -EHOSTDOWN);
+	end_close(&b);
+	end_close(&a);
+}
+
 /* Words and positions that are nearly right, or not at all: whatever happens, the link ends or the
  * packets stay inside of the ring, and the next link works. */
 static bool inside_ring(struct end *e, struct up_link *link, const void *packet, size_t bytes)
@@ -239,10 +308,9 @@ static void test_random_rings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_bad_rings),
-		cmocka_unit_test(test_bad_contacts),
-		cmocka_unit_test(test_random_rings),
+		cmocka_unit_test(test_addresses),    cmocka_unit_test(test_bad_rings),
+		cmocka_unit_test(test_bad_contacts), cmocka_unit_test(test_many_bad_contacts),
+		cmocka_unit_test(test_undead),	     cmocka_unit_test(test_random_rings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,15 +154,20 @@ int up_shm_connect(struct up_lane *base, const void *addr, size_t len, struct up
 	return 0;
 }
 
-static void bind(struct shm_lane *lane, struct shm_link *l, uint32_t index)
+static struct shm_rx rx_new(const struct shm_lane *lane, uint32_t index)
 {
-	l->rx = (struct shm_rx){
+	return (struct shm_rx){
 		.slot = &lane->slots[index],
 		.seq = SHM_RING_LINES,
 		.published = SHM_RING_LINES,
 		.index = index,
 		.state = SHM_RX_OPEN,
 	};
+}
+
+static void bind(struct shm_lane *lane, struct shm_link *l, uint32_t index)
+{
+	l->rx = rx_new(lane, index);
 	lane->by_slot[index] = l;
 }
 
@@ -170,6 +175,15 @@ static void refuse(struct shm_lane *lane, uint32_t index, int pid)
 {
 	up_log(LOG_ERR, NULL, "shm: a contact from process %d is refused", pid);
 	__atomic_store_n(&lane->slots[index].watch, SHM_REFUSED, __ATOMIC_RELEASE);
+}
+
+/* Who was refused has seen it, and marked the end of its ring? */
+static void free_refused(struct shm_lane *lane, uint32_t index)
+{
+	const struct shm_rx rx = rx_new(lane, index);
+
+	if (up_shm_rx_has_end(&rx))
+		up_shm_slot_free(lane, index);
 }
 
 static struct shm_link *accept_new(struct shm_lane *lane, uint32_t index,
@@ -201,8 +215,12 @@ struct shm_link *up_shm_accept(struct shm_lane *lane, uint32_t index)
 	struct shm_contact c;
 	struct shm_link *l;
 
-	if (!(claim & SHM_CLAIM_OPEN) || lane->slots[index].watch == SHM_REFUSED)
+	if (!(claim & SHM_CLAIM_OPEN))
 		return NULL;
+	if (lane->slots[index].watch == SHM_REFUSED) {
+		free_refused(lane, index);
+		return NULL;
+	}
 	memcpy(&c, &lane->slots[index].contact, sizeof(c));
 	if (c.addr_bytes > sizeof(c.addr) || !c.link || up_shm_addr_check(lane, &c.from)) {
 		refuse(lane, index, (int)(uint32_t)claim);

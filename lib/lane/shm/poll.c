@@ -207,7 +207,7 @@ static __attribute__((noinline)) void sweep(struct shm_lane *lane)
 	lane->nhot = n;
 }
 
-/* Which peers are gone? */
+/* Which peers are gone? One that refuses this end will never answer. */
 static __attribute__((noinline)) void watch(struct shm_lane *lane)
 {
 	struct epoll_event events[WATCH_EVENTS];
@@ -224,16 +224,15 @@ static __attribute__((noinline)) void watch(struct shm_lane *lane)
 
 		if (l->rx.state == SHM_RX_NONE && l->tx.lines &&
 		    __atomic_load_n(&l->peer.slot->watch, __ATOMIC_RELAXED) == SHM_REFUSED)
-			up_shm_link_end(l, -EHOSTDOWN);
+			up_shm_link_gone(l);
 	}
 }
 
-/* Is the mark of the end among what is left in the ring? */
-static bool has_end(struct shm_link *l)
+bool up_shm_rx_has_end(const struct shm_rx *from)
 {
-	struct shm_rx rx = l->rx;
+	struct shm_rx rx = *from;
 
-	while (rx.seq - l->rx.seq < SHM_RING_LINES) {
+	while (rx.seq - from->seq < SHM_RING_LINES) {
 		uint64_t bytes = match(__atomic_load_n(next_word(&rx), __ATOMIC_ACQUIRE), &rx);
 		uint32_t lines = SHM_RING_LINES - rx.at;
 
@@ -254,15 +253,15 @@ static bool has_end(struct shm_link *l)
 /*
  * The peer is gone: what it left in its ring is delivered. When the core cannot take it all now, a
  * peer that ended its ring in order is waited for; one that was killed has operations that shall
- * end in bounded time.
+ * end in bounded time. More than a ring holds was not left there: somebody goes on to write.
  */
 static unsigned finish(struct shm_lane *lane, struct shm_link *l)
 {
 	unsigned n = 0, got = 0;
 
-	while (l->rx.state == SHM_RX_OPEN && (got = receive(l)) != 0)
+	while (n < SHM_RING_LINES && l->rx.state == SHM_RX_OPEN && (got = receive(l)) != 0)
 		n += got;
-	if (l->rx.state == SHM_RX_OPEN && l->state == SHM_LINK_UP && has_end(l))
+	if (l->rx.state == SHM_RX_OPEN && l->state == SHM_LINK_UP && up_shm_rx_has_end(&l->rx))
 		lane->trouble = true;
 	else if (l->rx.state == SHM_RX_OPEN || l->rx.state == SHM_RX_BROKEN)
 		up_shm_rx_end(l);

@@ -76,7 +76,7 @@ struct shm_link {
 	uint64_t id;
 	enum shm_link_state state;
 	int error;
-	bool gone;	   /* the peer's endpoint does not exist any more */
+	bool gone;	   /* the peer's endpoint does not exist any more, for this end */
 	bool no_direct;	   /* get and put are not allowed */
 	uint64_t alive_at; /* when get and put last made sure of the peer, coarse nanoseconds */
 	struct shm_rx rx;
@@ -159,6 +159,8 @@ unsigned up_shm_poll(struct up_lane *base);
 void up_shm_heat(struct shm_lane *lane, struct shm_link *l);
 /* Is something in the ring, good or bad? */
 bool up_shm_rx_pending(const struct shm_rx *rx);
+/* Is the mark of the end among what is left there? */
+bool up_shm_rx_has_end(const struct shm_rx *rx);
 
 /* ---- link.c ---- */
 int up_shm_connect(struct up_lane *base, const void *addr, size_t len, struct up_link **link);
