@@ -646,6 +646,51 @@ static void nobody_there(void **state)
 	up_ep_close(ep);
 }
 
+struct flood {
+	struct up_ep *from;
+	up_peer to;
+	unsigned n;
+};
+
+/* For each that comes another one is sent at once. */
+static void send_more(struct up_am *am, void *arg)
+{
+	struct flood *f = arg;
+
+	f->n++;
+	assert_true(f->n < 5000);
+	up_am_request(f->from, f->to, 3, NULL, 0, NULL, 0, 0, 0, NULL, NULL);
+}
+
+/* Progress has an end, also while a peer ends and another one sends all the time. */
+static void ends_in_a_flood(void **state)
+{
+	struct up_ep *other = open_with("ofi");
+	struct flood flood = {0};
+	uint64_t start = rig_now_us();
+	struct rig rig;
+	up_peer gone;
+
+	rig_setup(&rig, NULL);
+	up_am_set_handler(rig.b, 1, reply_same, NULL);
+	up_am_set_handler(rig.b, 3, send_more, &flood);
+	flood.from = rig.a;
+	flood.to = rig.to_b;
+	gone = rig_peer(rig.b, other);
+	ask_all(rig.a, rig.to_b, rig.b);
+	ask_all(rig.b, gone, other);
+	assert_int_equal(up_am_request(rig.a, rig.to_b, 3, NULL, 0, NULL, 0, 0, 0, NULL, NULL), 0);
+	up_ep_close(other);
+	while (!up_peer_error(rig.b, gone)) {
+		flood.n = 0;
+		up_progress(rig.b);
+		up_progress(rig.a);
+		rig_patience(start);
+	}
+	assert_int_equal(up_peer_error(rig.b, gone), -EHOSTDOWN);
+	rig_teardown(&rig);
+}
+
 /* A forked child that closes its parent's endpoints takes nothing from the parent. */
 static void closed_by_child(void **state)
 {
@@ -711,6 +756,7 @@ int main(void)
 		cmocka_unit_test(stands_still_full),
 		cmocka_unit_test(computes_meanwhile),
 		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(ends_in_a_flood),
 		cmocka_unit_test(closed_by_child),
 		cmocka_unit_test(both_lanes),
 		cmocka_unit_test(others_of_a_full_one),

@@ -517,6 +517,30 @@ static void bury(struct ofi_conn *c)
 		up_ofi_link_lost(l);
 }
 
+static unsigned count(const struct up_list *list)
+{
+	const struct up_list *pos;
+	unsigned n = 0;
+
+	for (pos = list->next; pos != list; pos = pos->next)
+		n++;
+	return n;
+}
+
+/* How much the provider may have to say of what it was given so far. */
+static unsigned outstanding(const struct ofi_lane *lane)
+{
+	const struct up_list *pos;
+	unsigned n = lane->nreceives + count(&lane->orphans);
+
+	for (pos = lane->conns.next; pos != &lane->conns; pos = pos->next) {
+		const struct ofi_conn *c = UP_CONTAINER_OF(pos, const struct ofi_conn, node);
+
+		n += (c->pool ? c->pool->n : 0) + count(&c->sent);
+	}
+	return n;
+}
+
 void up_ofi_reap(struct ofi_lane *lane)
 {
 	struct up_list *pos, *tmp;
@@ -525,8 +549,9 @@ void up_ofi_reap(struct ofi_lane *lane)
 		if (ofi_conn_of(pos)->state == OFI_CONN_BROKEN)
 			close_conn(ofi_conn_of(pos));
 	}
-	/* What the provider still says about them; more may break by that, for the next time. */
-	up_ofi_drain(lane);
+	/* What the provider still says about them; more may break by that, for the next time. What
+	 * it says later is of others, who may have something without end. */
+	up_ofi_drain(lane, outstanding(lane));
 	lane->kind->events(lane);
 	lane->broken = false;
 	up_list_each (pos, tmp, &lane->conns) {

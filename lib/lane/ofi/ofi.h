@@ -421,8 +421,8 @@ void up_ofi_repost(struct ofi_lane *lane);
 void up_ofi_post_later(struct ofi_rx *rx);
 /* What it had is done with: the same, unless it is a copy. */
 void up_ofi_spend(struct ofi_rx *rx);
-/* Reads completions until there are none. */
-unsigned up_ofi_drain(struct ofi_lane *lane);
+/* Reads completions until there are none, or `most`. */
+void up_ofi_drain(struct ofi_lane *lane, unsigned most);
 
 /* ---- pool.c ---- */
 /* NULL: no memory. */

@@ -261,14 +261,15 @@ static unsigned read_batch(struct ofi_lane *lane, bool *more)
 	return got > 0 ? (unsigned)got : 0;
 }
 
-unsigned up_ofi_drain(struct ofi_lane *lane)
+void up_ofi_drain(struct ofi_lane *lane, unsigned most)
 {
-	unsigned n = 0, got;
+	unsigned n = 0, got = 1;
 	bool more;
 
-	while ((got = read_batch(lane, &more)))
+	while (got && n < most) {
+		got = read_batch(lane, &more);
 		n += got;
-	return n;
+	}
 }
 
 /* ---- polling ---- */
