@@ -11,6 +11,7 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -527,13 +528,47 @@ static void nobody_there(void **state)
 	close(fd);
 }
 
+/* Without descriptors nobody is let in; and nobody is woken for it all the time meanwhile. */
+static void no_descriptors(void **state)
+{
+	int client = socket(AF_INET, SOCK_STREAM, 0), next;
+	struct pollfd p = {.events = POLLIN};
+	struct rlimit files, few;
+	struct end e;
+	struct net n;
+
+	net_open(&n);
+	assert_int_equal(fi_control(&n.eq->fid, FI_GETWAIT, &p.fd), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	next = dup(client);
+	close(next);
+	few = files;
+	few.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&n.at, sizeof(n.at)), 0);
+	assert_int_equal(poll(&p, 1, RIG_PATIENCE_MS), 1);
+	up_direct_make(inside(&n));
+	assert_int_equal(poll(&p, 1, 0), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	accept_one(&n, &e);
+	/* And it tells of others again. */
+	next = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(next, (struct sockaddr *)&n.at, sizeof(n.at)), 0);
+	assert_int_equal(poll(&p, 1, RIG_PATIENCE_MS), 1);
+	close(next);
+	close(client);
+	end_close(&e);
+	net_close(&n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_sizes),   cmocka_unit_test(in_pieces),
-		cmocka_unit_test(false_heads), cmocka_unit_test(more_than_receives),
-		cmocka_unit_test(full_socket), cmocka_unit_test(hot_and_cold),
-		cmocka_unit_test(ends),	       cmocka_unit_test(nobody_there),
+		cmocka_unit_test(all_sizes),	  cmocka_unit_test(in_pieces),
+		cmocka_unit_test(false_heads),	  cmocka_unit_test(more_than_receives),
+		cmocka_unit_test(full_socket),	  cmocka_unit_test(hot_and_cold),
+		cmocka_unit_test(ends),		  cmocka_unit_test(nobody_there),
+		cmocka_unit_test(no_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "lane/ofi/ofi.h"
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,13 @@ static struct up_ep *open_with(const char *lanes)
 static int ask(struct up_ep *ep, up_peer to, struct rig_done *done)
 {
 	return up_am_request(ep, to, 1, NULL, 0, "ask", 3, 8, 0, rig_done, done);
+}
+
+static bool readable(struct up_ep *ep)
+{
+	struct pollfd p = {.fd = up_ep_fd(ep), .events = POLLIN};
+
+	return poll(&p, 1, RIG_PATIENCE_MS) == 1;
 }
 
 /* Asks and waits for the answer; the other end is moved too. */
@@ -646,6 +654,42 @@ static void nobody_there(void **state)
 	up_ep_close(ep);
 }
 
+/* Who connects while there are no descriptors is let in when there are, also by one who sleeps; and
+ * that one does sleep. */
+static void no_descriptors(void **state)
+{
+	struct up_ep *hub = open_with("ofi"), *other = open_with("ofi");
+	struct rig_done done = {0};
+	up_peer to = rig_peer(other, hub);
+	struct rlimit files, few;
+	uint64_t start;
+	int next;
+
+	/* What they need themselves is made first. */
+	up_ep_arm(hub);
+	assert_int_equal(ask(other, to, &done), 0);
+	next = dup(0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = files;
+	few.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (unsigned i = 0; i < 5; i++)
+		up_ep_wait(hub, 10);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	for (start = rig_now_us(); !done.calls; rig_patience(start)) {
+		while (up_ep_arm(hub))
+			up_progress(hub);
+		up_progress(other);
+		assert_true(readable(hub));
+		up_progress(hub);
+		up_progress(other);
+	}
+	assert_int_equal(done.status, 0);
+	up_ep_close(other);
+	up_ep_close(hub);
+}
+
 struct flood {
 	struct up_ep *from;
 	up_peer to;
@@ -756,6 +800,7 @@ int main(void)
 		cmocka_unit_test(stands_still_full),
 		cmocka_unit_test(computes_meanwhile),
 		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(no_descriptors),
 		cmocka_unit_test(ends_in_a_flood),
 		cmocka_unit_test(closed_by_child),
 		cmocka_unit_test(both_lanes),

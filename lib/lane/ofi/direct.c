@@ -264,6 +264,11 @@ static struct fi_ops cq_fid = {
 	.size = sizeof(cq_fid), .close = nothing_to_close, .control = cq_control};
 static struct fi_ops eq_fid = {.size = sizeof(eq_fid), .close = eq_close, .control = eq_control};
 
+bool up_direct_is_deaf(const struct ofi_lane *lane)
+{
+	return of_fabric(lane->fabric)->deaf;
+}
+
 void up_direct_inherit(struct ofi_lane *lane)
 {
 	of_fabric(lane->fabric)->inherited = true;

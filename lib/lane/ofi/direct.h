@@ -113,6 +113,7 @@ struct direct {
 	struct fi_info *info;
 	bool inherited; /* by a forked child, which only closes its copies of the descriptors */
 	int listener;
+	bool deaf;  /* there are no descriptors for those who connect */
 	int making; /* an epoll of the listener and of connections that are not there yet */
 	int cold;   /* an epoll of connections */
 	struct up_list events;
@@ -135,6 +136,8 @@ static inline struct direct_ep *direct_ep_of(struct fid_ep *ep)
 /* As fi_getinfo() says it; NULL: no memory. */
 struct fi_info *up_direct_info(void);
 int up_direct_fabric(struct ofi_lane *lane);
+/* Do some wait to connect of whom no descriptor tells? */
+bool up_direct_is_deaf(const struct ofi_lane *lane);
 /* In a forked child: from here on nothing is done with the sockets and epolls but to close them. */
 void up_direct_inherit(struct ofi_lane *lane);
 /* The event queue tells this; a connection whose memory is short has its error later. */

@@ -67,11 +67,30 @@ static int request(struct direct *net, int fd)
 	return -ENOMEM;
 }
 
+/*
+ * While this process has no descriptors (or the system no memory), those who connect wait. The
+ * epoll would tell of them all the time, so it does not look for them; each look here does.
+ */
+static void listen_on(struct direct *net, bool on)
+{
+	struct epoll_event e = {.events = on ? EPOLLIN : 0, .data.ptr = &net->pep.fid};
+
+	if (net->deaf == !on || epoll_ctl(net->making, EPOLL_CTL_MOD, net->listener, &e) < 0)
+		return;
+	net->deaf = !on;
+}
+
+static bool is_short(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
 static void answer(struct direct *net)
 {
 	for (unsigned i = 0; i < BATCH; i++) {
 		int fd = accept4(net->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+		listen_on(net, fd >= 0 || !is_short(errno));
 		if (fd < 0)
 			return;
 		if (set_nodelay(fd) || request(net, fd))
@@ -214,6 +233,8 @@ void up_direct_make(struct direct *net)
 	struct epoll_event e[BATCH];
 	int n = epoll_wait(net->making, e, BATCH, 0);
 
+	if (net->deaf)
+		answer(net);
 	for (int i = 0; i < n; i++) {
 		struct fid *fid = e[i].data.ptr;
 

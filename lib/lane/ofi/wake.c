@@ -12,7 +12,7 @@
  * descriptors are readable for ever after the first completion. An event queue that gets no event
  * is not signalled, and its descriptor tells of all sockets of the fabric: the bell.
  */
-#include "lane/ofi/ofi.h"
+#include "lane/ofi/direct.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -129,7 +129,8 @@ static void set_timer(const struct ofi_lane *lane)
 
 	if (lane->ticks && !up_list_empty(&lane->conns))
 		t.it_value.tv_nsec = TICK_NS;
-	else if (lane->ticks || lane->nsettling || lane->npending)
+	else if (lane->ticks || lane->nsettling || lane->npending ||
+		 (lane->direct && up_direct_is_deaf(lane)))
 		t.it_value.tv_nsec = 2 * OFI_CHECK_NS;
 	else if (lane->nudging)
 		t.it_value.tv_sec = 1;
