@@ -90,6 +90,10 @@ struct up_lane_ops {
 			  struct up_lane_mem *out);
 	/* Takes it back: waits until nobody is in it any more. */
 	void (*mem_unshare)(struct up_lane *lane, const struct up_lane_mem *mem);
+	/* The same of memory that one peer alone was told of; does not wait unless it shall. */
+	void (*mem_revoke)(struct up_link *link, const struct up_lane_mem *mem, bool wait);
+	/* Is the peer in any of it just now? A stopped one may be for long. */
+	bool (*mem_entered)(struct up_link *link);
 	/* A window onto `len` bytes that a peer shares. Good until unmap or the link's end. False:
 	 * not possible. */
 	bool (*mem_map)(struct up_link *link, const struct up_lane_mem *mem, size_t len,

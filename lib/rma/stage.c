@@ -36,7 +36,8 @@ static bool usable(const struct up_peer_state *peer)
 {
 	const struct up_lane_ops *ops = peer->link->lane->ops;
 
-	return ops->mem_map && ops->mem_share && ops->taken && ops->put && ops->get;
+	return ops->mem_map && ops->mem_share && ops->mem_revoke && ops->mem_entered &&
+	       ops->taken && ops->put && ops->get;
 }
 
 struct up_rma_stage *up_rma_stage(struct up_peer_state *peer)
@@ -61,12 +62,13 @@ struct up_rma_stage *up_rma_stage(struct up_peer_state *peer)
 
 /* ---- the memory ---- */
 
-static void take_back(struct up_rma_stage *s)
+/* Without `wait` the peer may still be copying there, from or to memory that nobody looks at. */
+static void take_back(struct up_rma_stage *s, bool wait)
 {
-	struct up_lane *lane = s->peer->link->lane;
+	struct up_link *link = s->peer->link;
 
 	if (s->state != UP_STAGE_UNTOLD && s->state != UP_STAGE_NEVER)
-		lane->ops->mem_unshare(lane, &s->shared);
+		link->lane->ops->mem_revoke(link, &s->shared, wait);
 }
 
 void up_rma_stage_fini(struct up_rma_peer *rp)
@@ -76,7 +78,7 @@ void up_rma_stage_fini(struct up_rma_peer *rp)
 
 	if (!s)
 		return;
-	take_back(s);
+	take_back(s, false);
 	if (s->memory) {
 		link->lane->ops->mem_free(link->lane, s->memory);
 		rp->peer->ep->rma->nstages--;
@@ -94,7 +96,7 @@ static void told(struct up_op *op, int status, const struct up_packet *p, const 
 	if (s->state != UP_STAGE_TELLING)
 		return;
 	if (status)
-		take_back(s);
+		take_back(s, false);
 	s->state = status ? UP_STAGE_NEVER : UP_STAGE_READY;
 }
 
@@ -140,7 +142,7 @@ static void tell(struct up_rma_stage *s)
 	s->telling = (struct up_op){.answered = told, .aside = true};
 	to = up_send_reserve(s->peer, &s->telling, sizeof(wire), 0);
 	if (!to) {
-		lane->ops->mem_unshare(lane, &s->shared);
+		lane->ops->mem_revoke(s->peer->link, &s->shared, false);
 		return;
 	}
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(wire.lane); i++)
@@ -152,7 +154,7 @@ static void tell(struct up_rma_stage *s)
 
 void up_stage_take_back(struct up_rma_stage *s, uint64_t now)
 {
-	take_back(s);
+	take_back(s, true);
 	s->state = UP_STAGE_UNTOLD;
 	leave_alone(s, now);
 }

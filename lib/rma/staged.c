@@ -293,6 +293,14 @@ static void orphan(struct up_rma_stage *s, struct up_rma_part *part)
 	s->peer->rma->parts--;
 }
 
+/* Is the target copying? One that was stopped there goes on with that, and answers, or dies. */
+static bool is_inside(const struct up_rma_stage *s)
+{
+	struct up_link *link = s->peer->link;
+
+	return link->lane->ops->mem_entered(link);
+}
+
 static void take_over(struct up_rma_stage *s, uint64_t now)
 {
 	struct {
@@ -338,7 +346,7 @@ bool up_rma_stage_watch(struct up_rma_stage *s)
 	if (now - s->looked_at < s->late)
 		return false;
 	s->looked_at = now;
-	s->stuck = !can_take_over(s);
+	s->stuck = is_inside(s) || !can_take_over(s);
 	if (!s->stuck)
 		take_over(s, now);
 	return !s->stuck;

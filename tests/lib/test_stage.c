@@ -8,6 +8,7 @@
 #include "rma/stage.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define MEMORY ((size_t)2 << 20)
 #define BASE UINT64_C(0x7000000000000000)
@@ -265,6 +266,40 @@ static void takes_over(void **state)
 	teardown(&t);
 }
 
+/* A target that was stopped in the middle of a chunk has the memory until it goes on: nobody waits
+ * for that inside of progress, nor when the peer is removed. */
+static void stopped_inside(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t *turn;
+		struct bench t;
+
+		setup(&t);
+		fill(&t, 5);
+		assert_int_equal(put(&t, BASE, 300000, &t.done), 0);
+		run_a(&t, 100);
+		turn = t.rig.b->peers[t.rig.to_a]->link->turn;
+		__atomic_store_n(turn, *turn + 1, __ATOMIC_RELEASE);
+		t.stage->late = 0;
+		/* It would have no end. */
+		alarm(RIG_PATIENCE_MS / 1000);
+		run_a(&t, 100);
+		assert_int_equal(t.done.calls, 0);
+		if (i) {
+			up_peer_remove(t.rig.a, t.rig.to_b);
+			assert_int_equal(t.done.calls, 1);
+			assert_int_equal(t.done.status, -ECANCELED);
+		}
+		alarm(0);
+		__atomic_store_n(turn, *turn + 1, __ATOMIC_RELEASE);
+		if (!i) {
+			until(&t, &t.done, 0);
+			assert_memory_equal(t.remote, t.local, 300000);
+		}
+		teardown(&t);
+	}
+}
+
 /* The same for a read, and for several operations of which the target did a part. */
 static void takes_over_the_rest(void **state)
 {
@@ -406,6 +441,7 @@ int main(void)
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(order),
 		cmocka_unit_test(takes_over),
+		cmocka_unit_test(stopped_inside),
 		cmocka_unit_test(takes_over_the_rest),
 		cmocka_unit_test(leaves_what_was_done),
 		cmocka_unit_test(waits_for_what_is_behind),

@@ -186,17 +186,39 @@ static void wait_out(struct shm_link *l)
 
 /*
  * A peer enters by making its turn odd and then reading the word. After the barrier either it reads
- * the new word, or its odd turn is seen here (wake.c argues the same way).
+ * the new word, or its odd turn is seen here (wake.c argues the same way). False: nothing is done.
  */
+static bool take_back(struct shm_lane *lane, const struct up_lane_mem *mem)
+{
+	if (!shm_is_ours(lane))
+		return false;
+	next_stamp(lane, (uint32_t)mem->words[WORD_SHARE]);
+	up_shm_barrier(lane);
+	return true;
+}
+
+void up_shm_mem_revoke(struct up_link *base, const struct up_lane_mem *mem, bool wait)
+{
+	struct shm_link *l = (struct shm_link *)base;
+
+	if (take_back(shm_lane_of(l), mem) && wait)
+		wait_out(l);
+}
+
+bool up_shm_mem_entered(struct up_link *base)
+{
+	const struct shm_rx *rx = &((struct shm_link *)base)->rx;
+
+	return rx->slot && __atomic_load_n(&rx->slot->turn, __ATOMIC_ACQUIRE) & 1;
+}
+
 void up_shm_mem_unshare(struct up_lane *base, const struct up_lane_mem *mem)
 {
 	struct shm_lane *lane = (struct shm_lane *)base;
 	struct up_list *pos, *tmp;
 
-	if (!shm_is_ours(lane))
+	if (!take_back(lane, mem))
 		return;
-	next_stamp(lane, (uint32_t)mem->words[WORD_SHARE]);
-	up_shm_barrier(lane);
 	up_list_each (pos, tmp, &lane->links)
 		wait_out(shm_link_of(pos));
 }

@@ -129,6 +129,8 @@ const struct up_lane_ops up_lane_shm = {
 	.mem_holds = up_shm_mem_holds,
 	.mem_share = up_shm_mem_share,
 	.mem_unshare = up_shm_mem_unshare,
+	.mem_revoke = up_shm_mem_revoke,
+	.mem_entered = up_shm_mem_entered,
 	.mem_map = up_shm_mem_map,
 	.mem_unmap = up_shm_mem_unmap,
 };

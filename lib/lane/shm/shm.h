@@ -199,6 +199,8 @@ void up_shm_mem_free(struct up_lane *base, void *mem);
 bool up_shm_mem_holds(struct up_lane *base, const void *addr, size_t len);
 bool up_shm_mem_share(struct up_lane *base, const void *addr, size_t len, struct up_lane_mem *out);
 void up_shm_mem_unshare(struct up_lane *base, const struct up_lane_mem *mem);
+void up_shm_mem_revoke(struct up_link *base, const struct up_lane_mem *mem, bool wait);
+bool up_shm_mem_entered(struct up_link *base);
 bool up_shm_mem_map(struct up_link *base, const struct up_lane_mem *mem, size_t len,
 		    struct up_lane_window *out);
 void up_shm_mem_unmap(struct up_link *base, const struct up_lane_window *w);
