@@ -18,7 +18,7 @@ struct fi_info *up_direct_info(void)
 	info->mode = FI_CONTEXT | FI_CONTEXT2;
 	info->addr_format = FI_SOCKADDR;
 	info->ep_attr->type = FI_EP_MSG;
-	info->ep_attr->protocol = FI_PROV_SPECIFIC | DIRECT_HEAD_MAGIC;
+	info->ep_attr->protocol = DIRECT_PROTOCOL;
 	info->ep_attr->max_msg_size = OFI_MAX_PACKET;
 	info->tx_attr->inject_size = OFI_INJECT_MAX;
 	info->fabric_attr->prov_name = strdup(DIRECT_NAME);

@@ -24,6 +24,9 @@
 #define DIRECT_NAME "direct"
 
 #define DIRECT_HEAD_MAGIC 0x31545055u
+/* What it is called in struct fi_ep_attr: the uppermost bit is for providers' own protocols, and
+ * has a name in libfabric 1 only. */
+#define DIRECT_PROTOCOL (1u << 31 | DIRECT_HEAD_MAGIC)
 
 /* Little endian. */
 struct direct_head {
