@@ -3,6 +3,7 @@
  * What is the libfabric lane's own: many peers, strangers at its door, packets that no honest peer
  * sends, a peer that stands still without being dead, and both lanes in one endpoint.
  */
+#include "ofi_door.h"
 #include "rig.h"
 
 #include "base/bytes.h"
@@ -10,7 +11,6 @@
 #include "core/core.h"
 #include "lane/ofi/ofi.h"
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -353,36 +353,6 @@ static void internet_addresses(void **state)
 
 /* ---- strangers ---- */
 
-/* Where the endpoint listens. */
-static struct sockaddr_in door(struct up_ep *ep)
-{
-	uint8_t addr[UP_ADDR_MAX];
-	size_t len = up_ep_address(ep, addr), at;
-	struct sockaddr_in to = {.sin_family = AF_INET};
-	struct ofi_addr a;
-	uint16_t port;
-
-	/* The parts of an address: the lane's number and a length, the lane's own. */
-	for (at = 6; at < len && addr[at] >> 6 != 1; at += 1u + (addr[at] & 63))
-		;
-	memcpy(&a, addr + at + 1, OFI_ADDR_HEAD);
-	assert_int_equal(a.shape & 3, OFI_SHAPE_IPV4);
-	memcpy(&port, a.port, sizeof(port));
-	to.sin_port = htons(le16toh(port));
-	memcpy(&to.sin_addr, addr + at + 1 + OFI_ADDR_HEAD, 4);
-	return to;
-}
-
-static int knock(struct up_ep *ep)
-{
-	struct sockaddr_in to = door(ep);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
-}
-
 /* Whoever is at the door, peers are served. */
 static void strangers(void **state)
 {
@@ -399,7 +369,7 @@ static void strangers(void **state)
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(fd); i++) {
 		size_t n = unit_random(&seed) % sizeof(rubbish);
 
-		fd[i] = knock(rig.b);
+		fd[i] = ofi_knock(rig.b);
 		for (size_t k = 0; k < n; k++)
 			rubbish[k] = (uint8_t)unit_random(&seed);
 		if (i % 4)

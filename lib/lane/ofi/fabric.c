@@ -123,6 +123,8 @@ static int choose_provider(struct ofi_lane *lane)
 		lane->own_bell = !strcmp(lane->info->fabric_attr->prov_name, OWN_BELL);
 	if (!ret)
 		lane->ticks = lane->info->ep_attr->protocol == FI_PROTO_RXD;
+	if (!ret && lane->info->ep_attr->protocol == FI_PROTO_RXM)
+		lane->base.max_packet = OFI_RXM_PACKET;
 	return ret;
 }
 

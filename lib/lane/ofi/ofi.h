@@ -41,6 +41,9 @@
 
 /* The payload of a packet may be 64 KiB, with room for what protocols put in front. */
 #define OFI_MAX_PACKET ((size_t)(65536 + 64))
+/* What ofi_rxm sends as one message of the provider under it. Longer ones it takes apart, which is
+ * no faster, and that of libfabric 2.5.1 crashes when a connection ends between two parts. */
+#define OFI_RXM_PACKET ((size_t)16384 - OFI_HEAD_ROOM)
 #define OFI_ANSWER_ROOM ((size_t)1 << 20)
 /* Receives that are posted on a connection, each for the longest packet. */
 #define OFI_RECEIVES 8
