@@ -17,11 +17,10 @@ static struct up_tag_message *get_claim(const void *ctx)
 	return ((const struct fi_context *)ctx)->internal[0];
 }
 
-static void tell_of(struct upf_ep *ep, const struct fi_msg_tagged *msg,
-		    const struct up_tag_info *info)
+static void tell_of(struct upf_ep *ep, void *ctx, const struct up_tag_info *info)
 {
 	struct upf_event e = {
-		.ctx = msg->context,
+		.ctx = ctx,
 		.flags = FI_RECV | FI_TAGGED,
 		.len = info->bytes,
 		.tag = info->tag,
@@ -60,7 +59,7 @@ static ssize_t peek(struct upf_ep *ep, const struct fi_msg_tagged *msg, up_peer 
 		up_tag_discard(ep->up, m);
 	else if (take)
 		set_claim(msg->context, m);
-	tell_of(ep, msg, &info);
+	tell_of(ep, msg->context, &info);
 	return 0;
 }
 
@@ -74,11 +73,9 @@ static ssize_t end_claim(struct upf_ep *ep, const struct upf_recv *r)
 	if (!m)
 		return -FI_EINVAL;
 	if (r->flags & FI_DISCARD) {
-		const struct upf_event e = {
-			.ctx = r->ctx, .flags = FI_RECV | FI_TAGGED, .src = FI_ADDR_NOTAVAIL};
-
+		set_claim(r->ctx, NULL);
+		tell_of(ep, r->ctx, up_tag_claimed(m));
 		up_tag_discard(ep->up, m);
-		upf_cq_write(ep->rxcq, &e);
 		return 0;
 	}
 	up_ep_enter(ep->up);
@@ -86,9 +83,13 @@ static ssize_t end_claim(struct upf_ep *ep, const struct upf_recv *r)
 	if (op) {
 		/* There is nothing to cancel any more. */
 		op->recv = NULL;
+		/* Before its completion, from which on the context is another's. */
+		set_claim(r->ctx, NULL);
 		ret = up_tag_recv_claimed(ep->up, m, r->iov, r->n, upf_received, op);
-		if (ret)
+		if (ret) {
+			set_claim(r->ctx, m);
 			upf_rx_op_put(op);
+		}
 	}
 	up_ep_leave(ep->up);
 	return ret ? upf_refuse(ep, ret) : 0;

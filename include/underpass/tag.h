@@ -71,6 +71,8 @@ struct up_tag_message;
  */
 int up_tag_peek(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
 		struct up_tag_info *info, struct up_tag_message **claim);
+/* What a claimed message is; good until it is ended. */
+const struct up_tag_info *up_tag_claimed(const struct up_tag_message *claim);
 /* Receives a claimed message. 0, -EAGAIN, -EINVAL. */
 int up_tag_recv_claimed(struct up_ep *ep, struct up_tag_message *claim, const struct iovec *iov,
 			size_t n, up_tag_received *received, void *ctx);

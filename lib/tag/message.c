@@ -135,6 +135,11 @@ int up_tag_peek(struct up_ep *ep, up_peer from, uint64_t tag, uint64_t ignore,
 	return m ? 0 : -ENOENT;
 }
 
+const struct up_tag_info *up_tag_claimed(const struct up_tag_message *claim)
+{
+	return &claim->info;
+}
+
 int up_tag_recv_claimed(struct up_ep *ep, struct up_tag_message *claim, const struct iovec *iov,
 			size_t n, up_tag_received *received, void *ctx)
 {

@@ -346,7 +346,12 @@ static void test_peek_claim(void **state)
 	assert_memory_equal(to, "01234", 5);
 	assert_int_equal(peek(&rig, &msg, FI_CLAIM).tag, 7);
 	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_CLAIM | FI_DISCARD), 0);
-	fi_rig_wait(&rig, rig.b.rxcq);
+	e = fi_rig_wait(&rig, rig.b.rxcq);
+	assert_int_equal(e.tag, 7);
+	assert_int_equal(e.len, 7);
+	assert_ptr_equal(e.op_context, &ctx);
+	/* It is nobody's any more. */
+	assert_int_equal(fi_trecvmsg(rig.b.ep, &msg, FI_CLAIM | FI_DISCARD), -FI_EINVAL);
 	fi_rig_teardown(&rig);
 }
 
