@@ -490,19 +490,77 @@ static void owner_killed(void **state)
 	mapped = false;
 }
 
+/* ---- what stays behind ---- */
+
+/* Is it the name of something that outlives those who use it? Files that were removed have none. */
+static bool lasts(const char *path)
+{
+	bool device = !strncmp(path, "/dev/", 5) && strncmp(path, "/dev/shm/", 9) != 0;
+
+	return !strncmp(path, "/SYSV", 5) || (path[0] == '/' && !device && !access(path, F_OK));
+}
+
+/* Neither what a process has open, but for what it was given, nor what it has mapped to share. */
+static void has_no_names(pid_t pid)
+{
+	char path[64], line[4200], name[4096], how[8];
+	unsigned shared = 0;
+	FILE *maps;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+		n = readlink(path, name, sizeof(name) - 1);
+		name[n < 0 ? 0 : n] = '\0';
+		assert_false(lasts(name));
+	}
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		name[0] = '\0';
+		if (sscanf(line, "%*s %7s %*s %*s %*s %4095s", how, name) < 1 || how[3] != 's')
+			continue;
+		shared++;
+		assert_false(lasts(name));
+	}
+	fclose(maps);
+	assert_true(shared > 0);
+}
+
+/* Nothing that the next start would have to clean, whenever a process dies. */
+static void leaves_no_names(void **state)
+{
+	uint8_t data[64] = {1};
+	struct end e;
+	int status;
+
+	mapped = true;
+	start(&e, serve);
+	while (!write_all(&e, data, sizeof(data), &status))
+		assert_int_equal(status, 0);
+	has_no_names(e.child);
+	has_no_names(getpid());
+	kill(e.child, SIGKILL);
+	finish(&e, true);
+	mapped = false;
+}
+
 int main(void)
 {
-	/* The last three are of memory that the other process maps. */
+	/* The last four are of memory that the other process maps. */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_ways),	    cmocka_unit_test(killed_small),
 		cmocka_unit_test(killed_large),	    cmocka_unit_test(both_ways_packets),
 		cmocka_unit_test(killed_packets),   cmocka_unit_test(both_ways_mapped),
 		cmocka_unit_test(killed_in_access), cmocka_unit_test(owner_killed),
+		cmocka_unit_test(leaves_no_names),
 	};
 	size_t n = UP_ARRAY_SIZE(tests);
 
 	up_log_set_level(LOG_ERR);
 	if (strcmp(rig_process_lane(), "shm") != 0)
-		n -= 3;
+		n -= 4;
 	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
 }
