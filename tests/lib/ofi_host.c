@@ -6,7 +6,8 @@
  *   exchange  writes to the other's memory and reads back, all sizes, and tells it to end
  *   serve     until it is told to end, or until the other is gone
  *   cut       starts operations that the other cannot answer any more, as the script cuts the
- *             cable when it reads "ready", and waits for their ends
+ *             cable when it reads "ready", and waits for their ends; a third endpoint, on this
+ *             host, is served all the time
  */
 #include <underpass/underpass.h>
 
@@ -27,6 +28,8 @@ struct done {
 
 static struct up_ep *ep;
 static up_peer peer;
+static struct up_ep *near;
+static up_peer to_near;
 static uint8_t *memory, *mine;
 static bool told;
 
@@ -149,6 +152,35 @@ static void serve(void)
 		fail("the receive ended in another way");
 }
 
+static void open_near(void)
+{
+	const struct up_ep_attr attr = {.thread = UP_THREAD_SINGLE, .lanes = "ofi"};
+	uint8_t addr[UP_ADDR_MAX];
+
+	if (up_ep_open(&attr, &near))
+		fail("no endpoint for the third");
+	up_am_set_handler(near, 1, tell, NULL);
+	if (up_peer_add(ep, addr, up_ep_address(near, addr), &to_near))
+		fail("cannot add the third");
+}
+
+static void ask_near(void)
+{
+	time_t start = time(NULL);
+	struct done d = {0};
+
+	if (up_am_request(ep, to_near, 1, NULL, 0, NULL, 0, 0, 0, done, &d))
+		fail("cannot ask the third");
+	while (!d.calls) {
+		up_progress(ep);
+		up_progress(near);
+		if (time(NULL) - start > PATIENCE)
+			fail("the third does not answer");
+	}
+	if (d.status)
+		fail("the third is gone, too");
+}
+
 /* A write that is under way, over and over, until one ends with the other host's end. */
 static void cut(void)
 {
@@ -156,6 +188,8 @@ static void cut(void)
 	struct iovec here = {mine, MEMORY};
 	struct done d = {0};
 
+	open_near();
+	ask_near();
 	move(false, 100);
 	puts("ready");
 	fflush(stdout);
@@ -168,10 +202,13 @@ static void cut(void)
 			d.status = r;
 		while (!d.calls) {
 			up_ep_wait(ep, 100);
+			ask_near();
 			if (time(NULL) - start > PATIENCE)
 				fail("an operation does not end");
 		}
 	}
+	ask_near();
+	up_ep_close(near);
 	if (d.status != -EHOSTDOWN || d.calls != 1)
 		fail("it ended in another way");
 	puts("gone");
