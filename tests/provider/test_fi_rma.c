@@ -109,6 +109,35 @@ static void test_refused(void **state)
 	fi_rig_teardown(&rig);
 }
 
+/* A region is closed while it is read and written: that is refused, once, and it is left alone. */
+static void test_closed_under_way(void **state)
+{
+	enum { LEN = 8 << 20 };
+	uint8_t *there = calloc(1, LEN), *one = pattern(LEN, 1), *two = pattern(LEN, 2);
+	struct fi_region r;
+	struct fi_rig rig;
+
+	fi_rig_setup(&rig, NULL);
+	r = fi_rig_region(&rig, &rig.b, there, LEN, ALL, 1);
+	FI_RIG_DO(&rig, fi_read(rig.a.ep, one, LEN, NULL, rig.a.peer, r.base, r.key, one));
+	FI_RIG_DO(&rig, fi_write(rig.a.ep, two, LEN, NULL, rig.a.peer, r.base, r.key, two));
+	assert_int_equal(fi_close(&r.mr->fid), 0);
+	memset(there, 0x77, LEN);
+	for (int i = 0; i < 2; i++) {
+		struct fi_cq_err_entry e = fi_rig_wait_error(&rig, rig.a.txcq);
+
+		assert_int_equal(e.err, FI_ENOKEY);
+		assert_true(e.op_context == one || e.op_context == two);
+	}
+	fi_rig_nothing(&rig, rig.a.txcq);
+	for (size_t i = 0; i < LEN; i++)
+		assert_int_equal(there[i], 0x77);
+	fi_rig_teardown(&rig);
+	free(there);
+	free(one);
+	free(two);
+}
+
 static void test_keys(void **state)
 {
 	const struct fi_rig_attr attr = {.mr_mode = RIG_MR_SCALABLE};
@@ -537,6 +566,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_models),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_closed_under_way),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_writedata),
 		cmocka_unit_test(test_events),
