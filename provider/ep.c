@@ -92,11 +92,19 @@ static int bind_eq(struct upf_ep *ep, struct upf_eq *eq, uint64_t flags)
 	return 0;
 }
 
+/* A counter of what this end starts may also come later, which fi_endpoint(3) does not promise, but
+ * OpenSHMEM does. */
+static bool may_bind(const struct upf_ep *ep, const struct fid *bfid, uint64_t flags)
+{
+	return !ep->enabled ||
+	       (bfid->fclass == FI_CLASS_CNTR && !(flags & (FI_REMOTE_READ | FI_REMOTE_WRITE)));
+}
+
 static int ep_bind(struct fid *fid, struct fid *bfid, uint64_t flags)
 {
 	struct upf_ep *ep = UPF_CONTAINER(fid, struct upf_ep, fid.fid);
 
-	if (ep->enabled)
+	if (!may_bind(ep, bfid, flags))
 		return -FI_EOPBADSTATE;
 	switch (bfid->fclass) {
 	case FI_CLASS_CQ:

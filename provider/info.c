@@ -57,10 +57,11 @@ bool upf_op_flags_valid(uint64_t flags, bool tx)
 	return !(flags & ~(uint64_t)(tx ? TX_FLAGS : RX_FLAGS));
 }
 
+/* Capabilities of the other direction mean nothing here; some users, OpenSHMEM's among them, give
+ * both directions all that they want of the endpoint. */
 static int check_tx(const struct fi_tx_attr *a)
 {
-	REFUSE_UNLESS(!(a->caps & ~(uint64_t)(TX_CAPS | DOMAIN_CAPS | FI_REMOTE_CQ_DATA)),
-		      "tx_attr.caps");
+	REFUSE_UNLESS(!(a->caps & ~(uint64_t)ACCEPTED_CAPS), "tx_attr.caps");
 	REFUSE_UNLESS(upf_op_flags_valid(a->op_flags, true), "tx_attr.op_flags");
 	REFUSE_UNLESS(!(a->msg_order & ~(uint64_t)MSG_ORDER), "tx_attr.msg_order");
 	REFUSE_UNLESS(!a->comp_order, "tx_attr.comp_order");
@@ -73,8 +74,7 @@ static int check_tx(const struct fi_tx_attr *a)
 
 static int check_rx(const struct fi_rx_attr *a)
 {
-	REFUSE_UNLESS(!(a->caps & ~(uint64_t)(RX_CAPS | DOMAIN_CAPS | FI_REMOTE_CQ_DATA)),
-		      "rx_attr.caps");
+	REFUSE_UNLESS(!(a->caps & ~(uint64_t)ACCEPTED_CAPS), "rx_attr.caps");
 	REFUSE_UNLESS(upf_op_flags_valid(a->op_flags, false), "rx_attr.op_flags");
 	REFUSE_UNLESS(!(a->msg_order & ~(uint64_t)MSG_ORDER), "rx_attr.msg_order");
 	REFUSE_UNLESS(!a->comp_order, "rx_attr.comp_order");

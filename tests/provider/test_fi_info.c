@@ -170,6 +170,30 @@ static void test_choices(void **state)
 	fi_freeinfo(info);
 }
 
+/* Each direction is asked for all that the endpoint has: what is of the other one is left out, here
+ * and where an endpoint is made. */
+static void test_both_directions(void **state)
+{
+	const uint64_t caps = FI_RMA | FI_ATOMIC | FI_READ | FI_WRITE | FI_RECV | FI_FENCE |
+			      FI_REMOTE_READ | FI_REMOTE_WRITE | FI_RMA_EVENT;
+	struct fi_info *hints = fi_rig_hints(), *info;
+	struct fid_ep *ep;
+	struct fi_rig rig;
+
+	hints->tx_attr->caps = hints->rx_attr->caps = caps;
+	assert_int_equal(offers(hints, &info), 0);
+	assert_int_equal(info->tx_attr->caps & (FI_RECV | FI_REMOTE_READ | FI_RMA_EVENT), 0);
+	assert_int_equal(info->rx_attr->caps & (FI_READ | FI_WRITE | FI_FENCE), 0);
+	fi_rig_setup(&rig, NULL);
+	info->tx_attr->caps = info->rx_attr->caps = caps;
+	assert_int_equal(fi_endpoint(rig.a.domain, info, &ep, NULL), 0);
+	assert_int_equal(fi_close(&ep->fid), 0);
+	info->rx_attr->caps |= FI_TRIGGER;
+	assert_int_equal(fi_endpoint(rig.a.domain, info, &ep, NULL), -FI_EINVAL);
+	fi_freeinfo(info);
+	fi_rig_teardown(&rig);
+}
+
 /* FI_PROGRESS_CONTROL_UNIFIED, which Open MPI 5 asks for, and the next that there may be. */
 static void test_later_progress(void **state)
 {
@@ -260,10 +284,11 @@ static void test_other_domain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_offer),	cmocka_unit_test(test_caps),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_mr_modes),
-		cmocka_unit_test(test_choices), cmocka_unit_test(test_later_progress),
-		cmocka_unit_test(test_states),	cmocka_unit_test(test_other_domain),
+		cmocka_unit_test(test_offer),		cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_refused),		cmocka_unit_test(test_mr_modes),
+		cmocka_unit_test(test_choices),		cmocka_unit_test(test_later_progress),
+		cmocka_unit_test(test_states),		cmocka_unit_test(test_other_domain),
+		cmocka_unit_test(test_both_directions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -409,6 +409,32 @@ static void bind_counter(struct fi_side *s)
 	assert_int_equal(fi_ep_bind(s->ep, &counter->fid, FI_RECV), 0);
 }
 
+/* A counter that is bound when the endpoint is enabled already; not one of what peers do. */
+static void test_late_counter(void **state)
+{
+	struct fi_cntr_attr attr = {.events = FI_CNTR_EVENTS_COMP};
+	struct fid_cntr *cntr;
+	struct fi_rig rig;
+	char to[8];
+
+	fi_rig_setup(&rig, NULL);
+	assert_int_equal(fi_cntr_open(rig.a.domain, &attr, &cntr, NULL), 0);
+	assert_int_equal(fi_ep_bind(rig.a.ep, &cntr->fid, FI_REMOTE_WRITE), -FI_EOPBADSTATE);
+	assert_int_equal(fi_ep_bind(rig.a.ep, &rig.a.av->fid, 0), -FI_EOPBADSTATE);
+	assert_int_equal(fi_ep_bind(rig.a.ep, &cntr->fid, FI_SEND), 0);
+	for (uint64_t i = 1; i <= 3; i++) {
+		FI_RIG_DO(&rig, fi_recv(rig.b.ep, to, sizeof(to), NULL, FI_ADDR_UNSPEC, to));
+		FI_RIG_DO(&rig, fi_send(rig.a.ep, "hello", 6, NULL, rig.a.peer, NULL));
+		fi_rig_wait(&rig, rig.b.rxcq);
+		fi_rig_wait(&rig, rig.a.txcq);
+		assert_int_equal(fi_cntr_read(cntr), i);
+	}
+	assert_int_equal(fi_close(&rig.a.ep->fid), 0);
+	assert_int_equal(fi_close(&cntr->fid), 0);
+	assert_int_equal(fi_endpoint(rig.a.domain, rig.info, &rig.a.ep, NULL), 0);
+	fi_rig_teardown(&rig);
+}
+
 static void test_counter(void **state)
 {
 	const struct fi_rig_attr attr = {.before_enable = bind_counter};
@@ -588,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_counter),
 		cmocka_unit_test(test_counter_shared),
+		cmocka_unit_test(test_late_counter),
 		cmocka_unit_test(test_poll_set),
 		cmocka_unit_test(test_event_queue),
 		cmocka_unit_test(test_counter_polls),
