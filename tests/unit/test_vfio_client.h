@@ -228,7 +228,16 @@ static inline unsigned count_memfd_maps(void)
 	return n;
 }
 
-/* Another thread unmaps what the server does not need any more. */
+/* Other threads close and unmap what the server does not need any more. */
+static inline void await_fds(unsigned n)
+{
+	time_t end = time(NULL) + 60;
+
+	while (count_fds() != n && time(NULL) < end)
+		sched_yield();
+	assert_int_equal(count_fds(), n);
+}
+
 static inline void await_memfd_maps(unsigned n)
 {
 	time_t end = time(NULL) + 60;
@@ -315,7 +324,7 @@ static inline void rig_destroy(struct rig *rig)
 	close(rig->bar_fd);
 	close(rig->ram_fd);
 	free(rig->dev.big);
-	assert_int_equal(count_fds(), rig->fds_before);
+	await_fds(rig->fds_before);
 	await_memfd_maps(rig->memfd_maps_before);
 }
 

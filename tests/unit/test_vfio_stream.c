@@ -537,7 +537,7 @@ static void stale_socket_file_is_replaced(void **state)
 	unlink(place.addr.sun_path);
 
 	assert_int_equal(create_at("/nonexistent/sock", 0, &server), -ENOENT);
-	assert_int_equal(count_fds(), before);
+	await_fds(before);
 	place_remove(&place);
 }
 

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The first range that ends behind `iova`, which is where iova would be inserted, too. */
 static uint32_t find_range(const struct vu_ranges *ranges, uint64_t iova)
@@ -110,6 +111,9 @@ int up_vu_handle_dma_map(struct up_vfio_server *srv, struct vu_message *msg, str
 	memmove(&ranges->range[at + 1], &ranges->range[at], (ranges->count - at) * sizeof(r));
 	ranges->range[at] = r;
 	ranges->count++;
+	/* Memory that is mapped does not end by this, so no other thread need wait for it. */
+	if (msg->nr_fds)
+		close(up_vu_message_take_fd(msg, 0));
 	return 0;
 }
 

@@ -9,6 +9,8 @@
  *   vfio_version.c  version negotiation
  *   vfio_dma.c      guest memory
  *   vfio_irq.c      interrupt eventfds
+ *   vfio_release.c  the end of mappings of guest memory
+ *   vfio_close.c    the end of a client's descriptors
  *
  * Descriptors of a message belong to struct vu_message until a handler takes one by
  * up_vu_message_take_fd(); whatever is left when the message is done is closed by
@@ -50,6 +52,8 @@ struct vu_file {
 	int guard;	/* sigbus_guard handle */
 	uint32_t users; /* ranges */
 };
+
+struct vu_closings;
 
 /* A range of guest memory. The table is sorted by iova; ranges do not overlap. */
 struct vu_range {
@@ -150,6 +154,7 @@ struct up_vfio_server {
 	ino_t socket_ino;
 
 	struct vu_conn conn;
+	struct vu_closings *closings;
 	struct vu_ranges ranges;
 	struct vu_file *files;
 	uint32_t nr_files;
@@ -180,7 +185,7 @@ void up_vu_listen_close(struct up_vfio_server *srv);
 /* The size of a fixed payload is checked before; copies it out. */
 void up_vu_message_get(const struct vu_message *msg, void *out, size_t size);
 int up_vu_message_take_fd(struct vu_message *msg, unsigned i);
-void up_vu_message_close_fds(struct vu_message *msg);
+void up_vu_message_close_fds(struct vu_message *msg, struct vu_closings *closings);
 void up_vu_reply_set(struct vu_reply *reply, const void *fixed, size_t size);
 
 /* Handle conn.in, a whole message, and reply. Negative errno: the client must go. */
@@ -232,6 +237,15 @@ int up_vu_file_get(struct up_vfio_server *srv, int fd, const struct vu_dma_map *
 /* `file` may be NULL. */
 void up_vu_file_put(struct up_vfio_server *srv, struct vu_file *file);
 void up_vu_irq_disable_all(struct up_vfio_server *srv);
+
+/*
+ * vfio_close.c: closes a client's descriptors without waiting for it. A server has one of these,
+ * which goes when nothing is left to close; too many: its clients send what cannot be closed.
+ */
+struct vu_closings *up_vu_closings_create(void);
+void up_vu_closings_destroy(struct vu_closings *c);
+void up_vu_close(struct vu_closings *c, int fd);
+bool up_vu_closings_too_many(struct vu_closings *c);
 
 /* vfio_release.c: unmaps guest memory that nobody uses any more, now or soon. */
 void up_vu_release(void *base, size_t length);

@@ -13,7 +13,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 void up_vu_message_get(const struct vu_message *msg, void *out, size_t size)
 {
@@ -28,13 +27,13 @@ int up_vu_message_take_fd(struct vu_message *msg, unsigned i)
 	return fd;
 }
 
-void up_vu_message_close_fds(struct vu_message *msg)
+void up_vu_message_close_fds(struct vu_message *msg, struct vu_closings *closings)
 {
 	unsigned i;
 
 	for (i = 0; i < msg->nr_fds; i++) {
 		if (msg->fds[i] >= 0)
-			close(msg->fds[i]);
+			up_vu_close(closings, msg->fds[i]);
 	}
 	msg->nr_fds = 0;
 }

@@ -37,6 +37,13 @@ static void drain(int eventfd)
 		;
 }
 
+/* The other end hears of it at once; what it sent last may take its time. */
+static void hang_up(struct up_vfio_server *srv, int fd)
+{
+	shutdown(fd, SHUT_RDWR);
+	up_vu_close(srv->closings, fd);
+}
+
 /*
  * The end of a client. The device stops while it still has all that the client gave, so that it
  * finds nothing missing; all of that is withdrawn before the device hears that the client is gone.
@@ -56,7 +63,7 @@ static void drop_client(struct up_vfio_server *srv)
 	up_vu_irq_disable_all(srv);
 	up_vu_dma_unmap_all(srv);
 	up_vu_stream_fini(srv);
-	close(conn->fd);
+	hang_up(srv, conn->fd);
 	conn->fd = -1;
 	conn->state = VU_NO_CLIENT;
 	srv->ops->disconnected(srv->dev);
@@ -152,6 +159,12 @@ static void accept_clients(struct up_vfio_server *srv)
 
 	if (srv->conn.state != VU_NO_CLIENT && client_is_leaving(srv))
 		return;
+	if (up_vu_closings_too_many(srv->closings)) {
+		up_log(LOG_ERR, srv->name,
+		       "vfio-user: takes no more clients: what they sent cannot be closed");
+		epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd, NULL);
+		return;
+	}
 	for (i = 0; i < MAX_ACCEPTS; i++) {
 		int fd = accept4(srv->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -161,7 +174,7 @@ static void accept_clients(struct up_vfio_server *srv)
 			return;
 		}
 		if (srv->conn.state != VU_NO_CLIENT) {
-			close(fd);
+			hang_up(srv, fd);
 			srv->stats.refused++;
 			up_vu_complain(srv,
 				       "another connection refused: there is a client already");
@@ -187,6 +200,8 @@ static int serve_messages(struct up_vfio_server *srv)
 		up_vu_stream_next(srv);
 		if (ret < 0)
 			return ret;
+		if (up_vu_closings_too_many(srv->closings))
+			return up_vu_fail(srv, EMFILE, "what it sent cannot be closed");
 		if (srv->disconnect_why[0] || up_clock_ns() > end)
 			return 0;
 	}
@@ -297,7 +312,8 @@ static int copy_config(struct up_vfio_server *srv, const struct up_vfio_config *
 	srv->ranges.max = cfg->max_dma_maps ? cfg->max_dma_maps : UP_VFIO_DEFAULT_DMA_MAPS;
 	srv->name = strdup(cfg->name);
 	srv->conn.transfer = malloc(UP_VFIO_MAX_XFER);
-	if (!srv->name || !srv->conn.transfer)
+	srv->closings = up_vu_closings_create();
+	if (!srv->name || !srv->conn.transfer || !srv->closings)
 		return -ENOMEM;
 	return up_vu_irq_init(srv, cfg);
 }
@@ -331,6 +347,7 @@ static void free_server(struct up_vfio_server *srv)
 			close(fds[i]);
 	}
 	up_vu_irq_fini(srv);
+	up_vu_closings_destroy(srv->closings);
 	free(srv->ranges.range);
 	free(srv->conn.transfer);
 	free(srv->name);

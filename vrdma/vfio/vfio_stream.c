@@ -17,10 +17,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Room for the descriptors of one recvmsg(), aligned as CMSG_FIRSTHDR() wants it. */
+/*
+ * Room for all descriptors that one recvmsg() can bring, SCM_MAX_FD of Linux, as it would itself
+ * close what finds none; aligned as CMSG_FIRSTHDR() wants it.
+ */
+#define MAX_RIGHTS 253
+
 union rights {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(sizeof(int) * UP_VFIO_MAX_FDS)];
+	char bytes[CMSG_SPACE(sizeof(int) * MAX_RIGHTS)];
 };
 
 /* Take all descriptors of a received piece; those beyond the limit are closed. */
@@ -43,7 +48,7 @@ static int collect_fds(struct up_vfio_server *srv, struct msghdr *hdr)
 			if (msg->nr_fds < UP_VFIO_MAX_FDS) {
 				msg->fds[msg->nr_fds++] = fd;
 			} else {
-				close(fd);
+				up_vu_close(srv->closings, fd);
 				overflow = true;
 			}
 		}
@@ -162,7 +167,7 @@ int up_vu_stream_receive(struct up_vfio_server *srv, size_t *budget)
 
 void up_vu_stream_next(struct up_vfio_server *srv)
 {
-	up_vu_message_close_fds(&srv->conn.in);
+	up_vu_message_close_fds(&srv->conn.in, srv->closings);
 	srv->conn.in.payload_size = 0;
 	srv->conn.received = 0;
 }

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Descriptors of a client that take for ever to close: the server does not wait for them. */
+#include "test_vfio_client.h"
+
+#include <netinet/in.h>
+#include <sys/resource.h>
+
+enum { LINGER_S = 3600, GUARD_S = 120 };
+
+/*
+ * A connection of which the other end reads nothing: who closes it last waits for that. One like it
+ * goes to the server with each message; `end` lets all of them go.
+ */
+struct lingering {
+	int listener, fd, end;
+};
+
+static void lingering_open(struct lingering *l)
+{
+	static const char zeroes[65536];
+	const struct linger linger = {.l_onoff = 1, .l_linger = LINGER_S};
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+
+	l->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(l->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(l->listener, 1), 0);
+	assert_int_equal(getsockname(l->listener, (struct sockaddr *)&addr, &len), 0);
+	l->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(l->fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	l->end = accept4(l->listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(l->end >= 0);
+	assert_int_equal(fcntl(l->fd, F_SETFL, O_NONBLOCK), 0);
+	while (write(l->fd, zeroes, sizeof(zeroes)) > 0)
+		;
+	assert_int_equal(setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+}
+
+/* Sent with the next message, and nobody else has it. */
+static void lingering_leave(struct rig *rig, struct lingering *l)
+{
+	uint8_t bytes[sizeof(struct vu_header)];
+	size_t size = build(rig, bytes, VU_MIG_DATA_READ, VU_TYPE_COMMAND, NULL, 0);
+
+	send_raw(rig, bytes, size, &l->fd, 1);
+	close(l->fd);
+}
+
+static void lingering_end(struct lingering *l)
+{
+	close(l->end);
+	close(l->listener);
+}
+
+static void messages_are_served_meanwhile(void **state)
+{
+	struct lingering l;
+	struct rig rig;
+
+	rig_start(&rig);
+	lingering_open(&l);
+	lingering_leave(&rig, &l);
+	pump(&rig);
+	expect_error(&rig, EOPNOTSUPP);
+	dma_map(&rig, 0x1000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	lingering_end(&l);
+	rig_destroy(&rig);
+}
+
+/* It is still in the socket when the client is dropped. */
+static void clients_come_and_go_meanwhile(void **state)
+{
+	const struct vu_header rubbish = {.size = 3};
+	struct lingering l;
+	struct rig rig;
+	char byte;
+
+	rig_start(&rig);
+	lingering_open(&l);
+	send_raw(&rig, &rubbish, sizeof(rubbish), NULL, 0);
+	lingering_leave(&rig, &l);
+	pump(&rig);
+	assert_int_equal(rig.dev.disconnects, 1);
+	/* Its end, or, once that was closed, that not all was read. */
+	assert_true(recv(rig.client, &byte, 1, 0) == 0 || errno == ECONNRESET);
+	close(rig.client);
+	rig_connect(&rig);
+	negotiate(&rig);
+	lingering_end(&l);
+	rig_destroy(&rig);
+}
+
+/* The server is gone before its client's descriptors are. */
+static void servers_end_meanwhile(void **state)
+{
+	unsigned before = count_fds();
+	struct lingering l;
+	struct rig rig;
+
+	rig_start(&rig);
+	lingering_open(&l);
+	lingering_leave(&rig, &l);
+	pump(&rig);
+	expect_error(&rig, EOPNOTSUPP);
+	up_vfio_server_destroy(rig.server);
+	lingering_end(&l);
+	rig.server = NULL;
+	rig_destroy(&rig);
+	await_fds(before);
+}
+
+/* As many as the system takes in a message: none may be left for it to close. */
+static void no_descriptor_is_left_to_the_system(void **state)
+{
+	struct lingering l;
+	struct rig rig;
+	int fds[32];
+
+	rig_start(&rig);
+	lingering_open(&l);
+	for (unsigned i = 0; i < 32; i++)
+		fds[i] = i < 31 ? rig.ram_fd : l.fd;
+	send_raw(&rig, "", 1, fds, 32);
+	close(l.fd);
+	pump(&rig);
+	assert_int_equal(rig.dev.disconnects, 1);
+	lingering_end(&l);
+	rig_destroy(&rig);
+}
+
+/* A client that goes on with it is dropped, and no other one taken. */
+static void flood_ends(void **state)
+{
+	struct lingering l;
+	struct rig rig;
+	unsigned n;
+	int fds[UP_VFIO_MAX_FDS];
+
+	rig_start(&rig);
+	lingering_open(&l);
+	lingering_leave(&rig, &l);
+	pump(&rig);
+	expect_error(&rig, EOPNOTSUPP);
+	for (n = 0; n < UP_VFIO_MAX_FDS; n++)
+		fds[n] = rig.ram_fd;
+	for (n = 0; !rig.dev.disconnects; n++) {
+		assert_true(n < 4096 / UP_VFIO_MAX_FDS);
+		command_fds(&rig, VU_MIG_DATA_READ, NULL, 0, fds, UP_VFIO_MAX_FDS);
+		if (!rig.dev.disconnects)
+			expect_error(&rig, EOPNOTSUPP);
+	}
+	assert_true(n * UP_VFIO_MAX_FDS > 1000);
+	lingering_end(&l);
+	rig_destroy(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(messages_are_served_meanwhile),
+		cmocka_unit_test(clients_come_and_go_meanwhile),
+		cmocka_unit_test(servers_end_meanwhile),
+		cmocka_unit_test(no_descriptor_is_left_to_the_system),
+		cmocka_unit_test(flood_ends),
+	};
+	struct rlimit lim;
+
+	/* What waits for a descriptor waits for an hour: this ends it. */
+	alarm(GUARD_S);
+	getrlimit(RLIMIT_NOFILE, &lim);
+	lim.rlim_cur = lim.rlim_max < 8192 ? lim.rlim_max : 8192;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
