@@ -57,22 +57,22 @@ static void pieces_share_a_mapping(void **state)
 	rig_start(&rig);
 	for (i = 0; i < 20; i++) /* no two of them neighbours, which the system would merge */
 		map_ok(&rig, i * 0x10000, 0x1000, i * 0x2000);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 1);
+	await_memfd_maps(rig.memfd_maps_before + 1);
 	assert_int_equal(find_hva(&rig, 0x50000) - find_hva(&rig, 0), 5 * 0x2000);
 	/* A piece that may not be written has a mapping that cannot be. */
 	dma_map(&rig, 0x1000000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
 	expect_ok(&rig, VU_DMA_MAP, 0);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 2);
+	await_memfd_maps(rig.memfd_maps_before + 2);
 	dma_unmap(&rig, 0x1000000, 0x1000, 0);
 	expect_ok(&rig, VU_DMA_UNMAP, 24);
 	/* It stays for the last piece. */
 	dma_unmap(&rig, 0, 19 * 0x10000, 0);
 	expect_ok(&rig, VU_DMA_UNMAP, 24);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before + 1);
+	await_memfd_maps(rig.memfd_maps_before + 1);
 	assert_int_equal(rig.dev.nr_maps, 1);
 	dma_unmap(&rig, 19 * 0x10000, 0x1000, 0);
 	expect_ok(&rig, VU_DMA_UNMAP, 24);
-	assert_int_equal(count_memfd_maps(), rig.memfd_maps_before);
+	await_memfd_maps(rig.memfd_maps_before);
 	rig_destroy(&rig);
 }
 
