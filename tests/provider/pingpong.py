@@ -6,6 +6,7 @@ Usage: pingpong.py PROVIDER_LIBRARY. Ends with 77 where libfabric's programs are
 """
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -25,9 +26,17 @@ def environment(library):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody gets by asking for any port, as other tests do meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low = int(f.read().split()[0])
+    while True:
+        port = random.randrange(1024, max(low, 2048))
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        return port
 
 
 def listens(port):
@@ -41,7 +50,8 @@ def wait_for_server(server, port):
     end = time.monotonic() + PATIENCE_S
     while not listens(port):
         if server.poll() is not None or time.monotonic() > end:
-            raise RuntimeError("the server does not listen")
+            server.kill()
+            raise RuntimeError(f"the server does not listen: {server.communicate()[0]}")
         time.sleep(0.01)
 
 
