@@ -53,7 +53,8 @@ size_t up_ep_address(struct up_ep *ep, void *addr);
  * Makes an address known. Does not wait for the other end, which need not exist yet; an operation
  * with a peer that cannot be reached ends with -EHOSTDOWN. The same address gives the same peer.
  * 0, -EINVAL for what is no address, -EPROTONOSUPPORT, -EHOSTUNREACH when no lane of this
- * endpoint leads there, -ENOMEM.
+ * endpoint leads there, -ENOMEM; -EAGAIN while the end of the same peer, removed before, is under
+ * way: progress, and try again; -ECANCELED in a callback of up_ep_close().
  */
 int up_peer_add(struct up_ep *ep, const void *addr, size_t len, up_peer *peer);
 /* Ends open operations with the peer with -ECANCELED. What still comes from it is dropped. */

@@ -7,8 +7,8 @@
 
 #include "engine/exec.h"
 
-#include "base/hint.h"
 #include "base/clock.h"
+#include "base/hint.h"
 #include "base/log.h"
 
 #include <errno.h>

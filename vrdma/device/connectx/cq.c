@@ -2,9 +2,9 @@
 /* Completion queues: their entries (struct mlx5_cqe64). Events for armed queues: cq_watch.c. */
 #include "device/connectx/connectx.h"
 
-#include "base/hint.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/hint.h"
 #include "device/connectx/abi_queue.h"
 
 #include <errno.h>

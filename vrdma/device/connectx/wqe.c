@@ -12,8 +12,8 @@
  */
 #include "device/connectx/connectx.h"
 
-#include "base/hint.h"
 #include "base/bytes.h"
+#include "base/hint.h"
 #include "device/connectx/abi_queue.h"
 #include "device/connectx/rings.h"
 
