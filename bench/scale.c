@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What idle queue pairs cost: the same traffic of small messages with 1 to 10,000 connected QPs
- * beside it, which never carry any, and the memory that they take.
+ * beside it, which never carry any, and the memory that they take. A daemon with one such QP stands
+ * beside the one with many, and both take turns: the machine changes from second to second.
  */
 #include "bench.h"
 
@@ -9,8 +10,13 @@ static const unsigned counts[] = {1, 100, 1000, 10000};
 
 enum { STEPS = 4, LATENCY_EACH = 1000, RATE_EACH = 100000, MEMORY_FROM = 1000 };
 
+/* One kind of traffic with many idle QPs, and in the same rounds with one. */
+struct pair {
+	struct samples many, one, ratio;
+};
+
 struct step {
-	struct samples latency, rate, latency_ratio, rate_ratio;
+	struct pair latency, cost;
 };
 
 static struct gs_qp *add_idle(struct end *e)
@@ -25,7 +31,7 @@ static struct gs_qp *add_idle(struct end *e)
 	return gs_qp_create(e->pd, &attr);
 }
 
-/* Brings the number of idle QPs, half of them in each guest, to `want`. */
+/* Brings the number of idle QPs, half of them in each guest, up to `want`. */
 static void set_idle(struct rig *r, struct gs_qp **qps, unsigned *have, unsigned want)
 {
 	struct gs_link l = gs_link_default();
@@ -38,69 +44,68 @@ static void set_idle(struct rig *r, struct gs_qp **qps, unsigned *have, unsigned
 		l.path = gs_path_to(q->vm);
 		gs_qp_bring_up(q, &l);
 	}
-	while (*have > want)
-		if (gs_qp_destroy(qps[--*have]))
-			gs_fail("an idle QP cannot be destroyed");
 }
 
-static void measure(struct bench *b, struct rig *r, struct step *s)
+static void add_round(struct pair *p, double many, double one)
+{
+	samples_add(&p->many, many);
+	samples_add(&p->one, one);
+	samples_add(&p->ratio, many / one);
+}
+
+/* The other one's turn left the worker asleep. */
+static double latency(struct rig *r)
 {
 	rig_write_latency(r, LATENCY_EACH);
-	for (unsigned i = 0; i < (b->rounds + 1) / 2; i++) {
-		samples_add(&s->latency, rig_write_latency(r, LATENCY_EACH));
-		samples_add(&s->rate, rig_write_rate(r, RATE_EACH));
+	return rig_write_latency(r, LATENCY_EACH);
+}
+
+static void measure(struct bench *b, struct rig *many, struct rig *one, struct step *s)
+{
+	for (unsigned i = 0; i < b->rounds; i++) {
+		add_round(&s->latency, latency(many), latency(one));
+		add_round(&s->cost, rig_write_rate(many, RATE_EACH),
+			  rig_write_rate(one, RATE_EACH));
 	}
 }
 
-static void report(struct bench *b, struct step *s)
+static void report(struct bench *b, const char *what, const struct pair *p, unsigned count)
 {
-	for (unsigned i = 0; i < STEPS; i++) {
-		double bound = counts[i] == 1000 ? 1.2 : 0;
-
-		report_add(b->report, &(struct row){.what = "idle_qps_write_latency",
-						    .size = counts[i],
-						    .unit = "ns",
-						    .ours = &s[i].latency,
-						    .limit = &s[0].latency,
-						    .limit_is = "with 1 idle QP",
-						    .bound = bound});
-		report_add(b->report, &(struct row){.what = "idle_qps_write_cost",
-						    .size = counts[i],
-						    .unit = "ns",
-						    .ours = &s[i].rate,
-						    .limit = &s[0].rate,
-						    .limit_is = "with 1 idle QP",
-						    .bound = bound});
-	}
+	report_add(b->report, &(struct row){.what = what,
+					    .size = count,
+					    .unit = "ns",
+					    .ours = &p->many,
+					    .limit = &p->one,
+					    .limit_is = "with 1 idle QP",
+					    .ratio = &p->ratio,
+					    .bound = count == 1000 ? 1.2 : 0});
 }
 
 void bench_scale(struct bench *b)
 {
-	static struct gs_qp *qps[10000];
+	static struct gs_qp *qps[10000], *single[1];
 	struct step steps[STEPS] = {0};
 	struct samples memory = {0};
-	uint64_t before = 0, after;
-	unsigned have = 0;
-	struct rig r;
+	unsigned have = 0, have_single = 0;
+	uint64_t before = 0;
+	struct rig many, one;
 
-	rig_open(&r, 4u << 20);
-	/* Up and down again, so that a drift of the machine shows on neither end alone. */
+	rig_open(&many, 4u << 20);
+	rig_open(&one, 4u << 20);
+	set_idle(&one, single, &have_single, 1);
 	for (unsigned i = 0; i < STEPS; i++) {
-		set_idle(&r, qps, &have, counts[i]);
+		set_idle(&many, qps, &have, counts[i]);
 		if (counts[i] == MEMORY_FROM)
-			before = gs_daemon_rss(&r.daemon);
-		measure(b, &r, &steps[i]);
+			before = gs_daemon_rss(&many.daemon);
+		measure(b, &many, &one, &steps[i]);
+		report(b, "idle_qps_write_latency", &steps[i].latency, counts[i]);
+		report(b, "idle_qps_write_cost", &steps[i].cost, counts[i]);
 	}
-	after = gs_daemon_rss(&r.daemon);
-	samples_add(&memory, (double)(after - before) / (have - MEMORY_FROM));
-	for (unsigned i = STEPS; i-- > 0;) {
-		set_idle(&r, qps, &have, counts[i]);
-		measure(b, &r, &steps[i]);
-	}
-	report(b, steps);
+	samples_add(&memory, (double)(gs_daemon_rss(&many.daemon) - before) / (have - MEMORY_FROM));
 	report_add(b->report, &(struct row){.what = "memory_per_idle_qp",
 					    .size = counts[STEPS - 1],
 					    .unit = "bytes",
 					    .ours = &memory});
-	rig_close(&r);
+	rig_close(&many);
+	rig_close(&one);
 }

@@ -23,7 +23,7 @@
 /* Records swept in a round: one for each step of time since the last round, within bounds. */
 #define SWEEP_STEP (2 * UP_USEC)
 #define SWEEP_MIN_BUSY 1u
-#define SWEEP_MIN_IDLE 4u
+#define SWEEP_MIN_IDLE 2u
 #define SWEEP_MAX 64u
 /* Pages looked at in a round: a guest can use 8,000 of them, of four words each. */
 #define PAGES_MAX 512u
