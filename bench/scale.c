@@ -15,11 +15,7 @@ struct pair {
 	struct samples many, one, ratio;
 };
 
-struct step {
-	struct pair latency, cost;
-};
-
-static struct gs_qp *add_idle(struct end *e)
+static struct gs_qp *create_idle(struct end *e)
 {
 	struct gs_qp_attr attr = {.type = GS_RC,
 				  .send_cq = e->scq,
@@ -32,14 +28,13 @@ static struct gs_qp *add_idle(struct end *e)
 }
 
 /* Brings the number of idle QPs, half of them in each guest, up to `want`. */
-static void set_idle(struct rig *r, struct gs_qp **qps, unsigned *have, unsigned want)
+static void add_idle(struct rig *r, unsigned *have, unsigned want)
 {
 	struct gs_link l = gs_link_default();
 
-	while (*have < want) {
-		struct gs_qp *q = add_idle(*have % 2 ? &r->b : &r->a);
+	for (; *have < want; ++*have) {
+		struct gs_qp *q = create_idle(*have % 2 ? &r->b : &r->a);
 
-		qps[(*have)++] = q;
 		l.remote_qpn = q->qpn;
 		l.path = gs_path_to(q->vm);
 		gs_qp_bring_up(q, &l);
@@ -60,15 +55,6 @@ static double latency(struct rig *r)
 	return rig_write_latency(r, LATENCY_EACH);
 }
 
-static void measure(struct bench *b, struct rig *many, struct rig *one, struct step *s)
-{
-	for (unsigned i = 0; i < b->rounds; i++) {
-		add_round(&s->latency, latency(many), latency(one));
-		add_round(&s->cost, rig_write_rate(many, RATE_EACH),
-			  rig_write_rate(one, RATE_EACH));
-	}
-}
-
 static void report(struct bench *b, const char *what, const struct pair *p, unsigned count)
 {
 	report_add(b->report, &(struct row){.what = what,
@@ -81,25 +67,34 @@ static void report(struct bench *b, const char *what, const struct pair *p, unsi
 					    .bound = count == 1000 ? 1.2 : 0});
 }
 
+static void measure(struct bench *b, struct rig *many, struct rig *one, unsigned count)
+{
+	struct pair of_latency = {0}, of_cost = {0};
+
+	for (unsigned i = 0; i < b->rounds; i++) {
+		add_round(&of_latency, latency(many), latency(one));
+		add_round(&of_cost, rig_write_rate(many, RATE_EACH),
+			  rig_write_rate(one, RATE_EACH));
+	}
+	report(b, "idle_qps_write_latency", &of_latency, count);
+	report(b, "idle_qps_write_cost", &of_cost, count);
+}
+
 void bench_scale(struct bench *b)
 {
-	static struct gs_qp *qps[10000], *single[1];
-	struct step steps[STEPS] = {0};
 	struct samples memory = {0};
-	unsigned have = 0, have_single = 0;
+	unsigned have = 0, have_one = 0;
 	uint64_t before = 0;
 	struct rig many, one;
 
 	rig_open(&many, 4u << 20);
 	rig_open(&one, 4u << 20);
-	set_idle(&one, single, &have_single, 1);
+	add_idle(&one, &have_one, 1);
 	for (unsigned i = 0; i < STEPS; i++) {
-		set_idle(&many, qps, &have, counts[i]);
+		add_idle(&many, &have, counts[i]);
 		if (counts[i] == MEMORY_FROM)
 			before = gs_daemon_rss(&many.daemon);
-		measure(b, &many, &one, &steps[i]);
-		report(b, "idle_qps_write_latency", &steps[i].latency, counts[i]);
-		report(b, "idle_qps_write_cost", &steps[i].cost, counts[i]);
+		measure(b, &many, &one, counts[i]);
 	}
 	samples_add(&memory, (double)(gs_daemon_rss(&many.daemon) - before) / (have - MEMORY_FROM));
 	report_add(b->report, &(struct row){.what = "memory_per_idle_qp",

@@ -4,8 +4,11 @@
 
 #include "core/private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 void rig_done(void *ctx, int status, size_t bytes)
 {
@@ -77,6 +80,22 @@ void rig_teardown(struct rig *rig)
 {
 	up_ep_close(rig->a);
 	up_ep_close(rig->b);
+}
+
+void rig_close_in_child(struct up_ep *ep)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		up_ep_close(ep);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 /* How often nothing must happen before nothing will: a network's packets are on their way while

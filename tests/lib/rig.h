@@ -47,6 +47,8 @@ struct rig {
 /* UP_THREAD_SINGLE and manual progress unless `attr` says otherwise. */
 void rig_setup(struct rig *rig, const struct up_ep_attr *attr);
 void rig_teardown(struct rig *rig);
+/* A forked child closes it, and ends. */
+void rig_close_in_child(struct up_ep *ep);
 /* Makes progress at both until nothing happens any more: how much did. */
 unsigned rig_run(struct rig *rig);
 /* The same, until `*value` is `wanted`. */

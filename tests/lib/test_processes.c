@@ -467,6 +467,17 @@ static void killed_in_access(void **state)
 	mapped = false;
 }
 
+/* A peer whose memory is mapped here by now: a write of `data` ends in the call. */
+static void start_mapped(struct end *e, const uint8_t *data, size_t bytes)
+{
+	int status;
+
+	mapped = true;
+	start(e, serve);
+	while (!write_all(e, data, bytes, &status))
+		assert_int_equal(status, 0);
+}
+
 /* Its memory stays mapped, but operations with it fail soon. */
 static void owner_killed(void **state)
 {
@@ -475,10 +486,7 @@ static void owner_killed(void **state)
 	struct end e;
 	int status;
 
-	mapped = true;
-	start(&e, serve);
-	while (!write_all(&e, data, sizeof(data), &status))
-		assert_int_equal(status, 0);
+	start_mapped(&e, data, sizeof(data));
 	kill(e.child, SIGKILL);
 	begin = rig_now_us();
 	do {
@@ -534,12 +542,8 @@ static void leaves_no_names(void **state)
 {
 	uint8_t data[64] = {1};
 	struct end e;
-	int status;
 
-	mapped = true;
-	start(&e, serve);
-	while (!write_all(&e, data, sizeof(data), &status))
-		assert_int_equal(status, 0);
+	start_mapped(&e, data, sizeof(data));
 	has_no_names(e.child);
 	has_no_names(getpid());
 	kill(e.child, SIGKILL);

@@ -47,6 +47,15 @@ static void lingering_leave(struct rig *rig, struct lingering *l)
 	close(l->fd);
 }
 
+/* The same, and the message is answered meanwhile. */
+static void lingering_leave_unknown(struct rig *rig, struct lingering *l)
+{
+	lingering_open(l);
+	lingering_leave(rig, l);
+	pump(rig);
+	expect_error(rig, EOPNOTSUPP);
+}
+
 static void lingering_end(struct lingering *l)
 {
 	close(l->end);
@@ -59,10 +68,7 @@ static void messages_are_served_meanwhile(void **state)
 	struct rig rig;
 
 	rig_start(&rig);
-	lingering_open(&l);
-	lingering_leave(&rig, &l);
-	pump(&rig);
-	expect_error(&rig, EOPNOTSUPP);
+	lingering_leave_unknown(&rig, &l);
 	dma_map(&rig, 0x1000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
 	expect_ok(&rig, VU_DMA_MAP, 0);
 	lingering_end(&l);
@@ -100,10 +106,7 @@ static void servers_end_meanwhile(void **state)
 	struct rig rig;
 
 	rig_start(&rig);
-	lingering_open(&l);
-	lingering_leave(&rig, &l);
-	pump(&rig);
-	expect_error(&rig, EOPNOTSUPP);
+	lingering_leave_unknown(&rig, &l);
 	up_vfio_server_destroy(rig.server);
 	lingering_end(&l);
 	rig.server = NULL;
@@ -139,10 +142,7 @@ static void flood_ends(void **state)
 	int fds[UP_VFIO_MAX_FDS];
 
 	rig_start(&rig);
-	lingering_open(&l);
-	lingering_leave(&rig, &l);
-	pump(&rig);
-	expect_error(&rig, EOPNOTSUPP);
+	lingering_leave_unknown(&rig, &l);
 	for (n = 0; n < UP_VFIO_MAX_FDS; n++)
 		fds[n] = rig.ram_fd;
 	for (n = 0; !rig.dev.disconnects; n++) {

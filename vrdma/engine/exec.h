@@ -93,7 +93,7 @@ int up_cursor_probe(struct up_cursor c, uint64_t n);
 
 /*
  * 0, or -EACCES when one of the pieces that hold the first `len` bytes may not be used so. Bit i of
- * `inlined`: sge[i] has no key. *first is where the first piece begins, or of no bytes.
+ * `inlined`: sge[i] has no key. *first, unless NULL: where the first piece begins, or of no bytes.
  */
 int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
 		  uint32_t nsge, uint64_t inlined, uint64_t len, struct up_span *first);

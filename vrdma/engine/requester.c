@@ -282,9 +282,12 @@ static bool op_allowed(enum up_qp_type type, enum up_opcode op)
 	return allowed[type] >> op & 1;
 }
 
-/* What the requester can tell by itself, before anything leaves; and where its data begins. */
-static enum up_wc_status check_request(struct up_exec *x, const struct up_qp *qp,
-				       struct up_send_wr *wr)
+/*
+ * What the requester can tell by itself, before anything leaves. *first, unless NULL: where its
+ * data begins, or of no bytes.
+ */
+static enum up_wc_status check_request(const struct up_qp *qp, struct up_send_wr *wr,
+				       struct up_span *first)
 {
 	bool lands_here = wr->op == UP_OP_READ || up_op_is_atomic(wr->op);
 
@@ -295,22 +298,22 @@ static enum up_wc_status check_request(struct up_exec *x, const struct up_qp *qp
 	if (wr->length > UP_MAX_MSG_BYTES || wr->length < (up_op_is_atomic(wr->op) ? 8 : 0))
 		return UP_WC_LOC_LEN_ERR;
 	if (wr->flags & UP_WR_INLINE) {
-		x->here = (struct up_span){.ptr = wr->data, .len = wr->length};
+		if (first)
+			*first = (struct up_span){.ptr = wr->data, .len = wr->length};
 		return lands_here ? UP_WC_LOC_QP_OP_ERR : UP_WC_SUCCESS;
 	}
-	if (up_request_check(qp, wr, lands_here, &x->here))
+	if (up_request_check(qp, wr, lands_here, first))
 		return UP_WC_LOC_PROT_ERR;
 	return UP_WC_SUCCESS;
 }
 
 /* The same where nobody holds the keys yet. */
-static enum up_wc_status check_alone(struct up_exec *x, const struct up_qp *qp,
-				     struct up_send_wr *wr)
+static enum up_wc_status check_alone(const struct up_qp *qp, struct up_send_wr *wr)
 {
 	enum up_wc_status status;
 
 	lock_keys(qp->hca, qp->hca, false);
-	status = check_request(x, qp, wr);
+	status = check_request(qp, wr, NULL);
 	unlock_keys(qp->hca, qp->hca);
 	return status;
 }
@@ -344,7 +347,7 @@ static struct result advance(struct up_exec *x, struct up_qp *qp, struct up_send
 	bool local_fault = false, fresh = !qp->started;
 
 	if (fresh) {
-		res.local = check_request(x, qp, wr);
+		res.local = check_request(qp, wr, &x->here);
 		if (res.local != UP_WC_SUCCESS)
 			return res;
 		/* It may have failed since it was found. */
@@ -397,7 +400,7 @@ static enum turn run_connected(struct up_exec *x, struct up_qp *qp, struct up_se
 	struct result res;
 
 	if (!peer || !answers(peer)) {
-		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_alone(x, qp, wr);
+		enum up_wc_status status = qp->started ? UP_WC_SUCCESS : check_alone(qp, wr);
 
 		return status == UP_WC_SUCCESS ? wait_peer(x, qp, wr) : finish(qp, wr, status);
 	}
@@ -425,10 +428,9 @@ static void charge(const struct up_send_wr *wr, uint64_t *bytes)
 	*bytes -= wr->cost < *bytes ? wr->cost : *bytes;
 }
 
-static enum turn run_local(struct up_exec *x, struct up_qp *qp, struct up_send_wr *wr,
-			   uint64_t *bytes)
+static enum turn run_local(struct up_qp *qp, struct up_send_wr *wr, uint64_t *bytes)
 {
-	enum up_wc_status status = check_request(x, qp, wr);
+	enum up_wc_status status = check_request(qp, wr, NULL);
 
 	if (status != UP_WC_SUCCESS || wr->op == UP_OP_NOP)
 		return finish(qp, wr, status);
@@ -447,10 +449,10 @@ static enum turn run_request(struct up_exec *x, struct up_qp *qp, struct up_send
 
 	wr->cost = 0;
 	if (wr->op == UP_OP_NOP || wr->op == UP_OP_LOCAL)
-		return run_local(x, qp, wr, bytes);
+		return run_local(qp, wr, bytes);
 	if (qp->type != UP_QP_UD)
 		return run_connected(x, qp, wr, bytes);
-	status = check_alone(x, qp, wr);
+	status = check_alone(qp, wr);
 	if (status == UP_WC_SUCCESS)
 		status = up_datagram_send(x, qp, wr, *bytes, &more);
 	charge(wr, bytes);

@@ -150,14 +150,16 @@ bool up_transfer_whole(struct up_exec *x, const struct up_send_wr *wr)
 int up_sges_check(const struct up_hca *hca, const struct up_mr_use *use, const struct up_sge *sge,
 		  uint32_t nsge, uint64_t inlined, uint64_t len, struct up_span *first)
 {
-	first->len = 0;
+	if (first)
+		first->len = 0;
 	for (uint32_t i = 0; i < nsge && len; i++) {
 		uint64_t n = sge[i].len < len ? sge[i].len : len;
+		bool has_key = n && !(inlined >> i & 1);
 		int err = 0;
 
-		if (!i && n && !(inlined & 1))
+		if (has_key && first && !i)
 			err = up_mr_resolve(hca, sge->key, use, sge->addr, n, first);
-		else if (n && !(inlined >> i & 1))
+		else if (has_key)
 			err = up_mr_check(hca, sge[i].key, use, sge[i].addr, n);
 		if (err)
 			return -EACCES;
