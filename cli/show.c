@@ -84,9 +84,12 @@ void show_status(const json_t *result, const struct sink *to)
 		    number_of(result, "ports"), number_of(result, "max_ports"),
 		    number_of(result, "connected"), number_of(result, "active"));
 	status_line(to, "workers", "%" PRIu64, number_of(result, "workers"));
-	status_line(to, "polling", "spin %" PRIu64 " us, then sleep %" PRIu64 " to %" PRIu64 " us",
+	status_line(to, "polling",
+		    "spin %" PRIu64 " us, then sleep %" PRIu64 " to %" PRIu64 " us for %" PRIu64
+		    ".%" PRIu64 " %% of a CPU",
 		    number_of(polling, "spin_us"), number_of(polling, "idle_sleep_us"),
-		    number_of(polling, "deep_sleep_us"));
+		    number_of(polling, "deep_sleep_us"), number_of(polling, "idle_permille") / 10,
+		    number_of(polling, "idle_permille") % 10);
 	status_line(to, "quantum", "%" PRIu64 " bytes", number_of(result, "quantum_bytes"));
 }
 

@@ -215,14 +215,15 @@ static json_t *cmd_status(struct call *c)
 		connected += up_daemon_port_connected(port);
 		active += port->active;
 	}
-	return json_pack("{s:s, s:i, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:{s:I, s:I, s:I}, s:I}",
-			 "daemon", UP_VERSION, "pid", (int)getpid(), "dir", d->dir, "uptime_s",
-			 (json_int_t)uptime_s(d), "ports", (int)d->nports, "max_ports",
-			 (int)d->settings.max_ports, "connected", connected, "active", active,
-			 "workers", (int)f->workers, "polling", "spin_us", (json_int_t)f->spin_us,
-			 "idle_sleep_us", (json_int_t)f->idle_sleep_us, "deep_sleep_us",
-			 (json_int_t)f->deep_sleep_us, "quantum_bytes",
-			 (json_int_t)f->quantum_bytes);
+	return json_pack(
+		"{s:s, s:i, s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:{s:I, s:I, s:I, s:I}, s:I}",
+		"daemon", UP_VERSION, "pid", (int)getpid(), "dir", d->dir, "uptime_s",
+		(json_int_t)uptime_s(d), "ports", (int)d->nports, "max_ports",
+		(int)d->settings.max_ports, "connected", connected, "active", active, "workers",
+		(int)f->workers, "polling", "spin_us", (json_int_t)f->spin_us, "idle_sleep_us",
+		(json_int_t)f->idle_sleep_us, "deep_sleep_us", (json_int_t)f->deep_sleep_us,
+		"idle_permille", (json_int_t)f->idle_permille, "quantum_bytes",
+		(json_int_t)f->quantum_bytes);
 }
 
 static json_t *cmd_stats(struct call *c)

@@ -201,6 +201,7 @@ static void read_polling(struct reader *r, const config_setting_t *cs, const str
 		 .max = 1000000},
 		{"deep_sleep_us", read_number, .number = &f->deep_sleep_us, .min = 1,
 		 .max = 1000000},
+		{"idle_permille", read_number, .number = &f->idle_permille, .min = 1, .max = 1000},
 		{"priority", read_number, .number = &f->priority, .max = 20},
 		{0},
 	};

@@ -24,7 +24,8 @@
  *
  *   PORT: {"name", "tenant", "lid", "guid", "gid", "state", "connected", "doorbells", "socket"}
  *   STATUS: {"daemon": version, "pid", "dir", "uptime_s", "ports", "max_ports", "connected",
- *     "active", "workers", "polling": {"spin_us", "idle_sleep_us", "deep_sleep_us"},
+ *     "active", "workers", "polling": {"spin_us", "idle_sleep_us", "deep_sleep_us",
+ *     "idle_permille"},
  *     "quantum_bytes"}
  *   COUNTS: {"name", "tenant", "lid", "gid", "state", "connected", the counters of underpass(1),
  *     "qps": [{"qpn", "type", "state", "messages", "bytes", "received", "errors", "rnr"}...]}

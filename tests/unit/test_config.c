@@ -83,7 +83,7 @@ static void every_setting_is_read(void **state)
 		read_text("dir = \"/run/x\"; log_level = \"debug\"; doorbells = \"trap\";\n"
 			  "workers = 3; first_cpu = 2;\n"
 			  "polling = { spin_us = 0; idle_sleep_us = 20; deep_sleep_us = 500; "
-			  "priority = 0; };\n"
+			  "idle_permille = 8; priority = 0; };\n"
 			  "limits = { quantum_bytes = 65536; ports = 7; control_clients = 9; };\n"
 			  "sockets = { mode = \"0660\"; owner = \"12\"; group = \"root\"; };\n"
 			  "ports = ( { name = \"a\"; },\n"
@@ -100,6 +100,7 @@ static void every_setting_is_read(void **state)
 	assert_int_equal(o->s.fabric.spin_us, 0);
 	assert_int_equal(o->s.fabric.idle_sleep_us, 20);
 	assert_int_equal(o->s.fabric.deep_sleep_us, 500);
+	assert_int_equal(o->s.fabric.idle_permille, 8);
 	assert_int_equal(o->s.fabric.priority, 0);
 	assert_int_equal(o->s.fabric.quantum_bytes, 65536);
 	assert_int_equal(o->s.max_ports, 7);

@@ -43,7 +43,9 @@ struct up_fabric_config {
 	unsigned workers;
 	uint32_t spin_us;	/* how long a worker spins after its last work before it sleeps */
 	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
-	uint32_t deep_sleep_us; /* and after a second without work */
+	uint32_t deep_sleep_us; /* and at most, after a second without work */
+	uint32_t idle_permille; /* of a CPU that it may take then: sleeps are as short as this
+				   allows */
 	uint32_t quantum_bytes; /* what a port may copy in one turn; a quarter more to end a message
 				 */
 	uint32_t priority; /* of the workers: nice levels above ordinary, where the daemon may */
@@ -55,6 +57,7 @@ struct up_fabric_config {
 				   .spin_us = 50,                                                  \
 				   .idle_sleep_us = 10,                                            \
 				   .deep_sleep_us = 15000,                                         \
+				   .idle_permille = 5,                                             \
 				   .quantum_bytes = 256 * 1024,                                    \
 				   .priority = 10,                                                 \
 				   .first_cpu = -1})

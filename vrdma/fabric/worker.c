@@ -285,22 +285,20 @@ static bool may_spin(struct up_worker *w, uint64_t now, uint64_t idle)
 }
 
 /*
- * Longer the longer there was nothing to do; the configuration sets both ends. The longest only
- * after a second, so that a guest that works now and then is not slowed down by it. Where no guest
- * has a queue pair no doorbell can come, and what makes one wakes the worker.
+ * Where no guest has a queue pair no doorbell can come, and what makes one wakes the worker; else
+ * longer the longer there was nothing to do.
  */
 static uint64_t idle_time(const struct up_worker *w, uint64_t idle)
 {
-	const struct up_fabric_config *cfg = &w->fabric->cfg;
-	uint64_t step = idle / 8, most = cfg->deep_sleep_us * UP_USEC;
+	return w->listening ? up_idle_sleep(&w->idle, &w->fabric->cfg, idle) : UP_SEC;
+}
 
-	if (!w->listening)
-		return UP_SEC;
-	if (idle < UP_SEC)
-		most /= 4;
-	if (step > most)
-		step = most;
-	return step < cfg->idle_sleep_us * UP_USEC ? cfg->idle_sleep_us * UP_USEC : step;
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * UP_SEC + (uint64_t)ts.tv_nsec;
 }
 
 /*
@@ -350,6 +348,7 @@ static void *worker_main(void *arg)
 
 		if (round_once(w, now, &due)) {
 			last_work = now;
+			up_idle_worked(&w->idle);
 			end = up_clock_ns();
 			up_stat_add(&w->stats.busy_ns, end - now);
 			now = end;
@@ -359,6 +358,7 @@ static void *worker_main(void *arg)
 		} else {
 			until = now + idle_time(w, now - last_work);
 			sleep_until(w, until < due ? until : due);
+			up_idle_look(&w->idle, thread_cpu_ns);
 			now = up_clock_ns();
 		}
 		yield_turn(w);

@@ -5,6 +5,7 @@
 
 #include "engine/exec.h"
 #include "fabric/fabric_private.h"
+#include "fabric/idle.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -32,6 +33,7 @@ struct up_worker {
 	unsigned cpus;
 	bool crowded, was_crowded;
 	bool listening; /* some adapter has a queue pair */
+	struct up_idle idle;
 	uint64_t load_next;
 	struct up_list ports; /* struct up_fabric_port.on_worker, the next one first */
 	unsigned nports;
