@@ -237,10 +237,7 @@ static void read_port_name(struct reader *r, const config_setting_t *cs, const s
 	const char *s = get_string(r, cs);
 
 	if (s && !up_port_name_usable(s))
-		complain(r, cs,
-			 "'%s' cannot be a port's name: use 1 to %d letters, digits, '.', '_' or "
-			 "'-', not 'control'",
-			 s, UP_NAME_MAX);
+		complain(r, cs, "'%s' cannot be a port's name: " UP_NAME_RULE UP_PORT_NAME_RULE, s);
 	else
 		r->port.name = s;
 }
@@ -250,10 +247,7 @@ static void read_tenant(struct reader *r, const config_setting_t *cs, const stru
 	const char *s = get_string(r, cs);
 
 	if (s && !up_name_valid(s))
-		complain(r, cs,
-			 "'%s' cannot be a tenant's name: use 1 to %d letters, digits, '.', '_' "
-			 "or '-'",
-			 s, UP_NAME_MAX);
+		complain(r, cs, "'%s' cannot be a tenant's name: " UP_NAME_RULE, s);
 	else
 		r->port.tenant = s;
 }

@@ -50,10 +50,8 @@ static void add_port(struct argp_state *state, struct options *o, const char *na
 		argp_error(state, "port '%s' is given twice", name);
 		return;
 	case -EINVAL:
-		argp_error(state,
-			   "'%s' cannot be a port's name: use 1 to %d letters, digits, '.', '_' "
-			   "or '-', not 'control'",
-			   name, UP_NAME_MAX);
+		argp_error(state, "'%s' cannot be a port's name: " UP_NAME_RULE UP_PORT_NAME_RULE,
+			   name);
 		return;
 	default:
 		argp_failure(state, EXIT_FAILURE, ENOMEM, "port '%s'", name);

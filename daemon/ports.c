@@ -103,14 +103,11 @@ static int check_settings(struct up_daemon *d, const struct up_port_settings *s,
 {
 	if (!up_port_name_usable(s->name))
 		return up_fail(e, "bad-name",
-			       "'%.64s' cannot be a port's name: use 1 to %d letters, digits, '.', "
-			       "'_' or '-', not 'control'",
-			       s->name, UP_NAME_MAX);
+			       "'%.64s' cannot be a port's name: " UP_NAME_RULE UP_PORT_NAME_RULE,
+			       s->name);
 	if (s->tenant && !up_name_valid(s->tenant))
-		return up_fail(e, "bad-name",
-			       "'%.64s' cannot be a tenant's name: use 1 to %d letters, digits, "
-			       "'.', '_' or '-'",
-			       s->tenant, UP_NAME_MAX);
+		return up_fail(e, "bad-name", "'%.64s' cannot be a tenant's name: " UP_NAME_RULE,
+			       s->tenant);
 	if (up_port_find(d->fabric, s->name))
 		return up_fail(e, "exists", "there is a port '%s' already", s->name);
 	if (d->nports >= d->settings.max_ports)

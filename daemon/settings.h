@@ -7,6 +7,7 @@
 
 #include "fabric/fabric.h"
 
+#include <assert.h>
 #include <sys/types.h>
 
 #define UP_DEFAULT_TENANT "default"
@@ -51,6 +52,10 @@ int up_settings_add_port(struct up_settings *s, const struct up_port_settings *p
 
 /* A name that a port may have: up_name_valid(), and its socket is not the control socket. */
 bool up_port_name_usable(const char *name);
+/* What is wrong with a name otherwise, for messages: a tenant's; of a port's, behind it. */
+#define UP_NAME_RULE "use 1 to 63 letters, digits, '.', '_' or '-', and neither '.' nor '-' first"
+#define UP_PORT_NAME_RULE "; 'control' is taken"
+static_assert(UP_NAME_MAX == 63, "UP_NAME_RULE says so");
 
 /* "debug", "info", "notice", "warning" or "error" into a syslog priority. */
 bool up_parse_log_level(const char *text, int *priority);
