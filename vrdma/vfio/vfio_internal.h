@@ -9,8 +9,7 @@
  *   vfio_version.c  version negotiation
  *   vfio_dma.c      guest memory
  *   vfio_irq.c      interrupt eventfds
- *   vfio_release.c  the end of mappings of guest memory
- *   vfio_close.c    the end of a client's descriptors
+ *   vfio_release.c  the end of mappings of guest memory, and of a client's descriptors
  *
  * Descriptors of a message belong to struct vu_message until a handler takes one by
  * up_vu_message_take_fd(); whatever is left when the message is done is closed by
@@ -53,7 +52,7 @@ struct vu_file {
 	uint32_t users; /* ranges */
 };
 
-struct vu_closings;
+struct vu_backlog;
 
 /* A range of guest memory. The table is sorted by iova; ranges do not overlap. */
 struct vu_range {
@@ -154,7 +153,7 @@ struct up_vfio_server {
 	ino_t socket_ino;
 
 	struct vu_conn conn;
-	struct vu_closings *closings;
+	struct vu_backlog *backlog;
 	struct vu_ranges ranges;
 	struct vu_file *files;
 	uint32_t nr_files;
@@ -185,7 +184,7 @@ void up_vu_listen_close(struct up_vfio_server *srv);
 /* The size of a fixed payload is checked before; copies it out. */
 void up_vu_message_get(const struct vu_message *msg, void *out, size_t size);
 int up_vu_message_take_fd(struct vu_message *msg, unsigned i);
-void up_vu_message_close_fds(struct vu_message *msg, struct vu_closings *closings);
+void up_vu_message_close_fds(struct vu_message *msg, struct vu_backlog *backlog);
 void up_vu_reply_set(struct vu_reply *reply, const void *fixed, size_t size);
 
 /* Handle conn.in, a whole message, and reply. Negative errno: the client must go. */
@@ -239,15 +238,14 @@ void up_vu_file_put(struct up_vfio_server *srv, struct vu_file *file);
 void up_vu_irq_disable_all(struct up_vfio_server *srv);
 
 /*
- * vfio_close.c: closes a client's descriptors without waiting for it. A server has one of these,
- * which goes when nothing is left to close; too many: its clients send what cannot be closed.
+ * vfio_release.c: unmaps guest memory that nobody uses any more, and closes a client's descriptors,
+ * now or soon, without waiting for either. A server has a backlog of descriptors, which goes when
+ * none is left to close; full: its clients send what cannot be closed.
  */
-struct vu_closings *up_vu_closings_create(void);
-void up_vu_closings_destroy(struct vu_closings *c);
-void up_vu_close(struct vu_closings *c, int fd);
-bool up_vu_closings_too_many(struct vu_closings *c);
-
-/* vfio_release.c: unmaps guest memory that nobody uses any more, now or soon. */
+struct vu_backlog *up_vu_backlog_create(void);
+void up_vu_backlog_destroy(struct vu_backlog *b);
+void up_vu_close(struct vu_backlog *b, int fd);
+bool up_vu_backlog_full(struct vu_backlog *b);
 void up_vu_release(void *base, size_t length);
 
 /* vfio_irq.c: a table of disabled vectors; and its end, when all are disabled. */

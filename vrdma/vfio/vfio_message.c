@@ -27,13 +27,13 @@ int up_vu_message_take_fd(struct vu_message *msg, unsigned i)
 	return fd;
 }
 
-void up_vu_message_close_fds(struct vu_message *msg, struct vu_closings *closings)
+void up_vu_message_close_fds(struct vu_message *msg, struct vu_backlog *backlog)
 {
 	unsigned i;
 
 	for (i = 0; i < msg->nr_fds; i++) {
 		if (msg->fds[i] >= 0)
-			up_vu_close(closings, msg->fds[i]);
+			up_vu_close(backlog, msg->fds[i]);
 	}
 	msg->nr_fds = 0;
 }

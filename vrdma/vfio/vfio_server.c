@@ -41,7 +41,7 @@ static void drain(int eventfd)
 static void hang_up(struct up_vfio_server *srv, int fd)
 {
 	shutdown(fd, SHUT_RDWR);
-	up_vu_close(srv->closings, fd);
+	up_vu_close(srv->backlog, fd);
 }
 
 /*
@@ -159,7 +159,7 @@ static void accept_clients(struct up_vfio_server *srv)
 
 	if (srv->conn.state != VU_NO_CLIENT && client_is_leaving(srv))
 		return;
-	if (up_vu_closings_too_many(srv->closings)) {
+	if (up_vu_backlog_full(srv->backlog)) {
 		up_log(LOG_ERR, srv->name,
 		       "vfio-user: takes no more clients: what they sent cannot be closed");
 		epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd, NULL);
@@ -200,7 +200,7 @@ static int serve_messages(struct up_vfio_server *srv)
 		up_vu_stream_next(srv);
 		if (ret < 0)
 			return ret;
-		if (up_vu_closings_too_many(srv->closings))
+		if (up_vu_backlog_full(srv->backlog))
 			return up_vu_fail(srv, EMFILE, "what it sent cannot be closed");
 		if (srv->disconnect_why[0] || up_clock_ns() > end)
 			return 0;
@@ -312,8 +312,8 @@ static int copy_config(struct up_vfio_server *srv, const struct up_vfio_config *
 	srv->ranges.max = cfg->max_dma_maps ? cfg->max_dma_maps : UP_VFIO_DEFAULT_DMA_MAPS;
 	srv->name = strdup(cfg->name);
 	srv->conn.transfer = malloc(UP_VFIO_MAX_XFER);
-	srv->closings = up_vu_closings_create();
-	if (!srv->name || !srv->conn.transfer || !srv->closings)
+	srv->backlog = up_vu_backlog_create();
+	if (!srv->name || !srv->conn.transfer || !srv->backlog)
 		return -ENOMEM;
 	return up_vu_irq_init(srv, cfg);
 }
@@ -347,7 +347,7 @@ static void free_server(struct up_vfio_server *srv)
 			close(fds[i]);
 	}
 	up_vu_irq_fini(srv);
-	up_vu_closings_destroy(srv->closings);
+	up_vu_backlog_destroy(srv->backlog);
 	free(srv->ranges.range);
 	free(srv->conn.transfer);
 	free(srv->name);

@@ -48,7 +48,7 @@ static int collect_fds(struct up_vfio_server *srv, struct msghdr *hdr)
 			if (msg->nr_fds < UP_VFIO_MAX_FDS) {
 				msg->fds[msg->nr_fds++] = fd;
 			} else {
-				up_vu_close(srv->closings, fd);
+				up_vu_close(srv->backlog, fd);
 				overflow = true;
 			}
 		}
@@ -167,7 +167,7 @@ int up_vu_stream_receive(struct up_vfio_server *srv, size_t *budget)
 
 void up_vu_stream_next(struct up_vfio_server *srv)
 {
-	up_vu_message_close_fds(&srv->conn.in, srv->closings);
+	up_vu_message_close_fds(&srv->conn.in, srv->backlog);
 	srv->conn.in.payload_size = 0;
 	srv->conn.received = 0;
 }
