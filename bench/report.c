@@ -161,15 +161,6 @@ void report_add(struct report *r, const struct row *row)
 	json_array_append_new(r->rows, o);
 }
 
-void report_missing(struct report *r, const char *what, size_t size, const char *unit,
-		    const char *why)
-{
-	json_array_append_new(r->rows,
-			      json_pack("{s:s, s:I, s:s, s:n, s:{}, s:n, s:n, s:s}", "what", what,
-					"size", (json_int_t)size, "unit", unit, "ours", "peers",
-					"reach", "met", "why", why));
-}
-
 static void format_size(char *text, size_t n, json_int_t size)
 {
 	if (size >= 1 << 20 && size % (1 << 20) == 0)

@@ -43,9 +43,6 @@ struct row {
 struct report;
 struct report *report_create(void);
 void report_add(struct report *r, const struct row *row);
-/* A row that could not be measured. */
-void report_missing(struct report *r, const char *what, size_t size, const char *unit,
-		    const char *why);
 void report_print(const struct report *r);
 /* 0 or a negative errno. */
 int report_write(const struct report *r, const char *path);

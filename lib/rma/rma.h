@@ -185,7 +185,6 @@ struct up_rma_op {
 
 	/* Atomics. */
 	uint32_t atomic; /* operation and type, as in the packet */
-	uint16_t pflags;
 	uint8_t *fetch;
 
 	size_t nlocal;

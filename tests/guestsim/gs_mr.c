@@ -65,15 +65,6 @@ struct gs_pd *gs_pd_create(struct gs_vm *vm)
 	return pd;
 }
 
-int gs_pd_destroy(struct gs_pd *pd)
-{
-	int err = gs_cmd_object(pd->vm, CX_CMD_DESTROY_MKEY, 0, pd->dma_key >> 8);
-
-	if (!err)
-		err = gs_cmd_object(pd->vm, CX_CMD_DEALLOC_PD, 0, pd->pdn);
-	return err;
-}
-
 static struct gs_mr *new_mr(struct gs_pd *pd, uint64_t addr, uint64_t len, unsigned access)
 {
 	struct gs_mr *mr = gs_object_alloc(pd->vm, sizeof(*mr));

@@ -268,7 +268,6 @@ struct gs_mr {
 };
 
 struct gs_pd *gs_pd_create(struct gs_vm *vm);
-int gs_pd_destroy(struct gs_pd *pd);
 
 /* A region whose page list goes with CREATE_MKEY, as the driver does without UMR. */
 struct gs_mr *gs_mr_register(struct gs_pd *pd, void *ptr, size_t len, unsigned access);

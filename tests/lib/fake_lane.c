@@ -33,7 +33,6 @@ struct lane {
 	int event;
 	bool armed;
 	bool raised;
-	unsigned wakes;
 };
 
 struct fake_link {
@@ -112,7 +111,6 @@ static void wake(struct lane *lane)
 	if (!lane || !lane->armed)
 		return;
 	lane->armed = false;
-	lane->wakes++;
 	lane->raised = write(lane->event, &one, sizeof(one)) == sizeof(one);
 }
 
@@ -494,21 +492,6 @@ void fake_break(struct up_ep *a, struct up_ep *b)
 	pthread_mutex_unlock(&all);
 }
 
-unsigned fake_pending(struct up_ep *to)
-{
-	struct up_list *pos, *tmp;
-	unsigned n = 0;
-
-	pthread_mutex_lock(&all);
-	up_list_each (pos, tmp, &lane_of_ep(to)->links) {
-		struct fake_link *l = UP_CONTAINER_OF(pos, struct fake_link, node);
-
-		n += l->in ? l->in->requests : 0;
-	}
-	pthread_mutex_unlock(&all);
-	return n;
-}
-
 size_t fake_peek(struct up_ep *to, void *packet, size_t room)
 {
 	struct up_list *pos, *tmp;
@@ -557,16 +540,6 @@ unsigned fake_links(struct up_ep *ep)
 	pthread_mutex_lock(&all);
 	up_list_each (pos, tmp, &lane_of_ep(ep)->links)
 		n++;
-	pthread_mutex_unlock(&all);
-	return n;
-}
-
-unsigned fake_wakes(struct up_ep *ep)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&all);
-	n = lane_of_ep(ep)->wakes;
 	pthread_mutex_unlock(&all);
 	return n;
 }

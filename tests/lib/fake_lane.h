@@ -30,15 +30,11 @@ extern struct fake_settings fake;
 void fake_inject(struct up_ep *to, struct up_ep *from, const void *packet, size_t bytes);
 /* Both ends find the connection broken. */
 void fake_break(struct up_ep *a, struct up_ep *b);
-/* Requests on their way to an endpoint, from whomever. */
-unsigned fake_pending(struct up_ep *to);
 /* Copies the last packet on its way to an endpoint, as much as fits; its length, or 0. */
 size_t fake_peek(struct up_ep *to, void *packet, size_t room);
 /* Throws away what is on its way to an endpoint. */
 void fake_drain(struct up_ep *to);
 /* Connections of an endpoint. */
 unsigned fake_links(struct up_ep *ep);
-/* How often an endpoint's lane was armed and then woken. */
-unsigned fake_wakes(struct up_ep *ep);
 
 #endif

@@ -93,14 +93,11 @@ static void command_register(void **state)
 	(void)state;
 	build_device(&cfg);
 	assert_false(up_pci_config_bus_master(&cfg));
-	assert_false(up_pci_config_memory_enabled(&cfg));
 	set(&cfg, 4, 2, 0xffff);
 	assert_int_equal(get(&cfg, 4, 2), 0x0546);
 	assert_true(up_pci_config_bus_master(&cfg));
-	assert_true(up_pci_config_memory_enabled(&cfg));
 	set(&cfg, 4, 2, 0x0002);
 	assert_false(up_pci_config_bus_master(&cfg));
-	assert_true(up_pci_config_memory_enabled(&cfg));
 	/* By single bytes, and as part of a longer write. */
 	set(&cfg, 4, 1, 4);
 	assert_true(up_pci_config_bus_master(&cfg));
@@ -124,13 +121,12 @@ static void bar_sizing(void **state)
 	set(&cfg, 0x10, 4, 0xfc123456);
 	set(&cfg, 0x14, 4, 0x38);
 	assert_int_equal(get(&cfg, 0x10, 4), 0xfc00000c);
-	assert_true(up_pci_config_bar(&cfg, 0) == 0x38fc000000);
+	assert_int_equal(get(&cfg, 0x14, 4), 0x38);
 	/* BARs that are not there, and the ROM. */
 	set(&cfg, 0x18, 4, 0xffffffff);
 	set(&cfg, 0x24, 4, 0xffffffff);
 	set(&cfg, 0x30, 4, 0xffffffff);
 	assert_int_equal(get(&cfg, 0x18, 4) | get(&cfg, 0x24, 4) | get(&cfg, 0x30, 4), 0);
-	assert_true(up_pci_config_bar(&cfg, 1) == 0 && up_pci_config_bar(&cfg, 6) == 0);
 }
 
 static void bars_of_other_sizes(void **state)
@@ -196,12 +192,10 @@ static void msix_capability(void **state)
 	assert_int_equal(get(&cfg, at + 2, 2), 15);
 	assert_int_equal(get(&cfg, at + 4, 4), 0x8000);
 	assert_int_equal(get(&cfg, at + 8, 4), 0xc000);
-	assert_false(up_pci_config_msix_enabled(&cfg));
 	set(&cfg, at + 2, 2, 0xffff);
 	assert_int_equal(get(&cfg, at + 2, 2), 0xc00f);
-	assert_true(up_pci_config_msix_enabled(&cfg) && up_pci_config_msix_masked(&cfg));
 	set(&cfg, at + 2, 2, 0x8000);
-	assert_true(up_pci_config_msix_enabled(&cfg) && !up_pci_config_msix_masked(&cfg));
+	assert_int_equal(get(&cfg, at + 2, 2), 0x800f);
 	set(&cfg, at + 4, 4, 0);
 	assert_int_equal(get(&cfg, at + 4, 4), 0x8000);
 	assert_int_equal(up_pci_config_add_msix(&cfg, &msix), -EINVAL); /* one is enough */
@@ -214,7 +208,6 @@ static void msix_capability(void **state)
 	bad.vectors = 2048;
 	bad.pba_offset = 4;
 	assert_int_equal(up_pci_config_add_msix(&cfg, &bad), -EINVAL);
-	assert_false(up_pci_config_msix_enabled(&cfg));
 }
 
 static void power_management(void **state)
@@ -255,26 +248,9 @@ static void capability_space(void **state)
 	at = (int)find_cap(&cfg, 0x20);
 	set(&cfg, (uint64_t)at, 4, 0xffffffff);
 	assert_int_equal(get(&cfg, (uint64_t)at + 2, 2), 0xf201);
-}
-
-static void extended_capabilities(void **state)
-{
-	static const uint8_t serial[8] = {8, 7, 6, 5, 4, 3, 2, 1};
-	static uint8_t large[3000];
-	struct up_pci_config cfg;
-
-	(void)state;
-	build_device(&cfg);
+	/* Of the extended space, which is empty. */
+	set(&cfg, 0x100, 4, 0xffffffff);
 	assert_int_equal(get(&cfg, 0x100, 4), 0);
-	assert_int_equal(up_pci_config_add_ext_cap(&cfg, 3, 1, serial, NULL, 8), 0x100);
-	assert_int_equal(get(&cfg, 0x100, 4), 0x00010003);
-	assert_int_equal(up_pci_config_add_ext_cap(&cfg, 0xb, 2, large, large, 3000), 0x10c);
-	assert_int_equal(get(&cfg, 0x100, 4), 0x10c10003);
-	assert_int_equal(get(&cfg, 0x10c, 4), 0x0002000b);
-	assert_int_equal(get(&cfg, 0x104, 4), 0x05060708);
-	set(&cfg, 0x104, 4, 0);
-	assert_int_equal(get(&cfg, 0x104, 4), 0x05060708);
-	assert_int_equal(up_pci_config_add_ext_cap(&cfg, 0xb, 1, large, NULL, 3000), -ENOSPC);
 }
 
 static void reset_restores(void **state)
@@ -340,7 +316,6 @@ int main(void)
 		cmocka_unit_test(msix_capability),
 		cmocka_unit_test(power_management),
 		cmocka_unit_test(capability_space),
-		cmocka_unit_test(extended_capabilities),
 		cmocka_unit_test(reset_restores),
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(only_writable_bits_change),

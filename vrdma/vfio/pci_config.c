@@ -100,7 +100,6 @@ void up_pci_config_init(struct up_pci_config *cfg, const struct up_pci_ids *ids)
 	cfg->wmask[CACHE_LINE_SIZE] = 0xff;
 	cfg->wmask[INTERRUPT_LINE] = 0xff;
 	cfg->next_cap = HEADER_END;
-	cfg->next_ext_cap = CAPS_END;
 	up_pci_config_reset(cfg);
 }
 
@@ -143,31 +142,6 @@ int up_pci_config_add_cap(struct up_pci_config *cfg, uint8_t id, const void *bod
 	set_initial(cfg, STATUS, &status, sizeof(status));
 	cfg->last_cap = at;
 	cfg->next_cap = (uint16_t)((at + sizeof(header) + len + 3) & ~(size_t)3);
-	return at;
-}
-
-/* Header: id in bits 0-15, version 16-19, offset of the next one 20-31. The first is at 0x100. */
-int up_pci_config_add_ext_cap(struct up_pci_config *cfg, uint16_t id, uint8_t version,
-			      const void *body, const void *wmask, size_t len)
-{
-	uint32_t header = htole32((uint32_t)id | (uint32_t)(version & 0xf) << 16);
-	uint16_t at = cfg->next_ext_cap;
-
-	if (len > (size_t)(UP_PCI_CONFIG_SIZE - at) ||
-	    len + sizeof(header) > (size_t)(UP_PCI_CONFIG_SIZE - at))
-		return -ENOSPC;
-	set_initial(cfg, at, &header, sizeof(header));
-	set_initial(cfg, at + sizeof(header), body, len);
-	if (wmask)
-		memcpy(cfg->wmask + at + sizeof(header), wmask, len);
-	if (cfg->last_ext_cap) {
-		uint32_t prev = get32(cfg->initial + cfg->last_ext_cap);
-
-		prev = htole32((prev & 0xfffff) | (uint32_t)at << 20);
-		set_initial(cfg, cfg->last_ext_cap, &prev, sizeof(prev));
-	}
-	cfg->last_ext_cap = at;
-	cfg->next_ext_cap = (uint16_t)((at + sizeof(header) + len + 3) & ~(size_t)3);
 	return at;
 }
 
@@ -300,37 +274,7 @@ void up_pci_config_put32(struct up_pci_config *cfg, uint16_t off, uint32_t value
 	put32(cfg->data + off, value);
 }
 
-bool up_pci_config_memory_enabled(const struct up_pci_config *cfg)
-{
-	return get16(cfg->data + COMMAND) & COMMAND_MEMORY;
-}
-
 bool up_pci_config_bus_master(const struct up_pci_config *cfg)
 {
 	return get16(cfg->data + COMMAND) & COMMAND_BUS_MASTER;
-}
-
-static uint16_t msix_control(const struct up_pci_config *cfg)
-{
-	return cfg->msix_cap ? get16(cfg->data + cfg->msix_cap + 2) : 0;
-}
-
-bool up_pci_config_msix_enabled(const struct up_pci_config *cfg)
-{
-	return msix_control(cfg) & MSIX_ENABLE;
-}
-
-bool up_pci_config_msix_masked(const struct up_pci_config *cfg)
-{
-	return msix_control(cfg) & MSIX_FUNCTION_MASK;
-}
-
-uint64_t up_pci_config_bar(const struct up_pci_config *cfg, unsigned bar)
-{
-	size_t off = BAR_0 + 4 * (size_t)bar;
-
-	if (bar + 1 >= UP_PCI_BARS || !cfg->bar_size[bar])
-		return 0;
-	return (get32(cfg->data + off) & ~(uint32_t)BAR_FLAGS) |
-	       (uint64_t)get32(cfg->data + off + 4) << 32;
 }

@@ -52,8 +52,6 @@ struct up_pci_config {
 	uint64_t bar_size[UP_PCI_BARS];
 	uint16_t next_cap; /* first free byte for a capability */
 	uint16_t last_cap; /* offset of the last one, 0: none */
-	uint16_t next_ext_cap;
-	uint16_t last_ext_cap;
 	uint16_t msix_cap; /* 0: none */
 };
 
@@ -70,14 +68,11 @@ int up_pci_config_add_msix(struct up_pci_config *cfg, const struct up_pci_msix *
 int up_pci_config_add_pm(struct up_pci_config *cfg);
 
 /*
- * Any other capability: `len` bytes that follow the two-byte header (four-byte header for an
- * extended one), and the mask of its writable bits (NULL: read only). Capabilities link in order of
- * addition. -ENOSPC when the space is full.
+ * Any other capability: `len` bytes that follow the two-byte header, and the mask of its writable
+ * bits (NULL: read only). Capabilities link in order of addition. -ENOSPC when the space is full.
  */
 int up_pci_config_add_cap(struct up_pci_config *cfg, uint8_t id, const void *body,
 			  const void *wmask, size_t len);
-int up_pci_config_add_ext_cap(struct up_pci_config *cfg, uint16_t id, uint8_t version,
-			      const void *body, const void *wmask, size_t len);
 
 /* Use. */
 
@@ -95,10 +90,6 @@ int up_pci_config_write(struct up_pci_config *cfg, uint64_t off, const void *buf
 uint32_t up_pci_config_get32(const struct up_pci_config *cfg, uint16_t off);
 void up_pci_config_put32(struct up_pci_config *cfg, uint16_t off, uint32_t value);
 
-bool up_pci_config_memory_enabled(const struct up_pci_config *cfg);
 bool up_pci_config_bus_master(const struct up_pci_config *cfg); /* may the device do DMA */
-bool up_pci_config_msix_enabled(const struct up_pci_config *cfg);
-bool up_pci_config_msix_masked(const struct up_pci_config *cfg);	   /* function mask */
-uint64_t up_pci_config_bar(const struct up_pci_config *cfg, unsigned bar); /* guest's address */
 
 #endif
