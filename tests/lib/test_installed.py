@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The library as it is installed: a program that is built with what pkg-config says, shared and static.
+"""The library as it is installed: the documents' example is built with what pkg-config says, shared and static.
 
 Usage: test_installed.py BUILD PROGRAM.c COMPILER...
 """
@@ -54,7 +54,7 @@ def main():
             program = root / name
             run(*compiler, "-Wall", "-Werror", *flags, source, "-o", program, *libraries)
             said = run(program, env={"LD_LIBRARY_PATH": f"{archive.parent}:{os.environ.get('LD_LIBRARY_PATH', '')}"})
-            if said != "message message\n":
+            if said != "message: written, memory: hello\n":
                 sys.exit(f"the {name} program said {said!r}")
             linked = "libunderpass.so" in run("readelf", "-d", program)
             if linked != (name == "shared"):
