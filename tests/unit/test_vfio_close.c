@@ -133,26 +133,71 @@ static void no_descriptor_is_left_to_the_system(void **state)
 	rig_destroy(&rig);
 }
 
-/* A client that goes on with it is dropped, and no other one taken. */
-static void flood_ends(void **state)
+/* Sends descriptors until it is held up: its last message is not answered. */
+static void flood(struct rig *rig)
+{
+	struct pollfd p = {.fd = rig->client, .events = POLLIN};
+	int fds[UP_VFIO_MAX_FDS];
+	unsigned n;
+
+	for (n = 0; n < UP_VFIO_MAX_FDS; n++)
+		fds[n] = rig->ram_fd;
+	for (n = 0;; n++) {
+		assert_true(n < 4096 / UP_VFIO_MAX_FDS);
+		command_fds(rig, VU_MIG_DATA_READ, NULL, 0, fds, UP_VFIO_MAX_FDS);
+		if (poll(&p, 1, 0) == 0)
+			break;
+		expect_error(rig, EOPNOTSUPP);
+	}
+	assert_true(n * UP_VFIO_MAX_FDS > 1000);
+}
+
+/* The server has something to do. */
+static void await_server(struct rig *rig)
+{
+	struct pollfd p = {.fd = up_vfio_server_fd(rig->server), .events = POLLIN};
+
+	assert_int_equal(poll(&p, 1, GUARD_S * 1000), 1);
+	pump(rig);
+}
+
+/* A client that goes on with it is served when all but a few are closed, and loses nothing. */
+static void flood_waits(void **state)
 {
 	struct lingering l;
 	struct rig rig;
-	unsigned n;
-	int fds[UP_VFIO_MAX_FDS];
 
 	rig_start(&rig);
 	lingering_leave_unknown(&rig, &l);
-	for (n = 0; n < UP_VFIO_MAX_FDS; n++)
-		fds[n] = rig.ram_fd;
-	for (n = 0; !rig.dev.disconnects; n++) {
-		assert_true(n < 4096 / UP_VFIO_MAX_FDS);
-		command_fds(&rig, VU_MIG_DATA_READ, NULL, 0, fds, UP_VFIO_MAX_FDS);
-		if (!rig.dev.disconnects)
-			expect_error(&rig, EOPNOTSUPP);
-	}
-	assert_true(n * UP_VFIO_MAX_FDS > 1000);
+	flood(&rig);
 	lingering_end(&l);
+	await_server(&rig);
+	expect_error(&rig, EOPNOTSUPP);
+	dma_map(&rig, 0x1000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	assert_int_equal(rig.dev.disconnects, 0);
+	rig_destroy(&rig);
+}
+
+/* Meanwhile it may go, and the next one waits in its place. */
+static void next_client_waits(void **state)
+{
+	struct answer a;
+	struct lingering l;
+	struct rig rig;
+
+	rig_start(&rig);
+	lingering_leave_unknown(&rig, &l);
+	flood(&rig);
+	rig_hang_up(&rig);
+	assert_int_equal(rig.dev.disconnects, 1);
+	rig_connect(&rig);
+	dma_map(&rig, 0x1000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
+	expect_silence(&rig);
+	lingering_end(&l);
+	await_server(&rig);
+	a = get_answer(&rig);
+	answer_done(&a);
 	rig_destroy(&rig);
 }
 
@@ -163,7 +208,8 @@ int main(void)
 		cmocka_unit_test(clients_come_and_go_meanwhile),
 		cmocka_unit_test(servers_end_meanwhile),
 		cmocka_unit_test(no_descriptor_is_left_to_the_system),
-		cmocka_unit_test(flood_ends),
+		cmocka_unit_test(flood_waits),
+		cmocka_unit_test(next_client_waits),
 	};
 	struct rlimit lim;
 

@@ -146,7 +146,7 @@ struct up_vfio_server {
 
 	int epoll_fd;
 	int listen_fd; /* -1: none */
-	int wake_fd;   /* eventfd: owner.tripped or disconnect_why was set */
+	int wake_fd;   /* eventfd: owner.tripped or disconnect_why was set, or held_up may end */
 	int spare_fd;  /* given up for a moment to refuse a connection when descriptors ran out */
 	char *path;
 	dev_t socket_dev; /* which file at `path` is ours */
@@ -154,6 +154,7 @@ struct up_vfio_server {
 
 	struct vu_conn conn;
 	struct vu_backlog *backlog;
+	bool held_up; /* no client is served until the backlog is not full any more */
 	struct vu_ranges ranges;
 	struct vu_file *files;
 	uint32_t nr_files;
@@ -207,6 +208,8 @@ int up_vu_stream_reply_error(struct up_vfio_server *srv, int error);
 
 /* Send more of the queue. Negative errno: the client must go (up_vu_fail() was called). */
 int up_vu_stream_flush(struct up_vfio_server *srv);
+/* To be called when held_up changed. 0 or a negative errno. */
+int up_vu_stream_watch(struct up_vfio_server *srv);
 
 /* Free buffers, close descriptors of an unfinished message. The socket stays open. */
 void up_vu_stream_fini(struct up_vfio_server *srv);
@@ -240,9 +243,11 @@ void up_vu_irq_disable_all(struct up_vfio_server *srv);
 /*
  * vfio_release.c: unmaps guest memory that nobody uses any more, and closes a client's descriptors,
  * now or soon, without waiting for either. A server has a backlog of descriptors, which goes when
- * none is left to close; full: its clients send what cannot be closed.
+ * none is left to close. Full: its clients sent more than is closed in time. Once that was the
+ * answer, `wake_fd`, the server's eventfd, tells when it is no more.
  */
-struct vu_backlog *up_vu_backlog_create(void);
+struct vu_backlog *up_vu_backlog_create(int wake_fd);
+/* Before the server closes its eventfd. */
 void up_vu_backlog_destroy(struct vu_backlog *b);
 void up_vu_close(struct vu_backlog *b, int fd);
 bool up_vu_backlog_full(struct vu_backlog *b);

@@ -30,7 +30,10 @@
  * and unmaps without end waits for itself.
  */
 #define MAX_MAPPINGS (32 * VU_MAX_FILES)
-/* The descriptors that a client has reason to send are not closed here, but for its connection. */
+/*
+ * The descriptors that a client has reason to send are not closed here, but for its connection.
+ * Where more than these wait, the server does until half of them are gone.
+ */
 #define MAX_DESCRIPTORS 1024
 
 /* A mapping, or, with `base` NULL, a descriptor. */
@@ -47,17 +50,21 @@ struct vu_backlog {
 	struct gone *first; /* under lock, as is all that follows */
 	unsigned waiting;   /* of these, and the one that is being released */
 	bool running;	    /* the thread */
-	bool orphan;	    /* the server is gone */
+	bool full;
+	bool orphan; /* the server is gone */
+	int wake_fd; /* its eventfd, written when the backlog is not full any more */
 };
 
 static struct vu_backlog mappings = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-struct vu_backlog *up_vu_backlog_create(void)
+struct vu_backlog *up_vu_backlog_create(int wake_fd)
 {
 	struct vu_backlog *b = calloc(1, sizeof(*b));
 
-	if (b)
+	if (b) {
 		pthread_mutex_init(&b->lock, NULL);
+		b->wake_fd = wake_fd;
+	}
 	return b;
 }
 
@@ -111,6 +118,21 @@ static struct gone *take(struct vu_backlog *b, bool *orphan)
 	return next;
 }
 
+static void count_off(struct vu_backlog *b)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&b->lock);
+	b->waiting--;
+	if (b->full && b->waiting <= MAX_DESCRIPTORS / 2) {
+		b->full = false;
+		/* It fails only when the counter is full, which wakes just as well. */
+		if (!b->orphan)
+			(void)!write(b->wake_fd, &one, sizeof(one));
+	}
+	pthread_mutex_unlock(&b->lock);
+}
+
 static void *release_main(void *arg)
 {
 	struct vu_backlog *b = arg;
@@ -120,9 +142,7 @@ static void *release_main(void *arg)
 	while ((g = take(b, &orphan))) {
 		release(g);
 		free(g);
-		pthread_mutex_lock(&b->lock);
-		b->waiting--;
-		pthread_mutex_unlock(&b->lock);
+		count_off(b);
 	}
 	if (orphan)
 		free_backlog(b);
@@ -184,7 +204,8 @@ bool up_vu_backlog_full(struct vu_backlog *b)
 	bool full;
 
 	pthread_mutex_lock(&b->lock);
-	full = b->waiting > MAX_DESCRIPTORS;
+	b->full |= b->waiting > MAX_DESCRIPTORS;
+	full = b->full;
 	pthread_mutex_unlock(&b->lock);
 	return full;
 }

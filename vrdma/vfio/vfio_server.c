@@ -45,6 +45,29 @@ static void hang_up(struct up_vfio_server *srv, int fd)
 }
 
 /*
+ * Whether nobody is served for now: what clients sent takes longer to close than they take to send
+ * more. They wait in their sockets then. Of one that leaves all is served all the same.
+ */
+static bool hold_up(struct up_vfio_server *srv)
+{
+	bool full = up_vu_backlog_full(srv->backlog);
+	struct epoll_event ev = {.events = full ? 0 : EPOLLIN, .data.fd = srv->listen_fd};
+
+	if (full == srv->held_up)
+		return full;
+	srv->held_up = full;
+	if (full)
+		up_log(LOG_WARNING, srv->name,
+		       "vfio-user: clients wait until the descriptors that they sent are closed");
+	if (srv->listen_fd >= 0 && epoll_ctl(srv->epoll_fd, EPOLL_CTL_MOD, srv->listen_fd, &ev) < 0)
+		up_log(LOG_ERR, srv->name, "vfio-user: watching the socket failed: %s",
+		       strerror(errno));
+	if (srv->conn.state != VU_NO_CLIENT)
+		up_vu_stream_watch(srv);
+	return full;
+}
+
+/*
  * The end of a client. The device stops while it still has all that the client gave, so that it
  * finds nothing missing; all of that is withdrawn before the device hears that the client is gone.
  * The reason in disconnect_why, if any, is the line of the log.
@@ -96,7 +119,7 @@ static void log_connected(const struct up_vfio_server *srv, int fd)
 int up_vfio_server_attach(struct up_vfio_server *srv, int fd)
 {
 	struct vu_conn *conn = &srv->conn;
-	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+	struct epoll_event ev = {.events = srv->held_up ? 0 : EPOLLIN, .data.fd = fd};
 	int ret = -EBUSY;
 
 	if (conn->state != VU_NO_CLIENT)
@@ -111,6 +134,7 @@ int up_vfio_server_attach(struct up_vfio_server *srv, int fd)
 	conn->state = VU_NEED_VERSION;
 	conn->log_budget = VU_LOG_BUDGET;
 	drain(srv->wake_fd);
+	hold_up(srv);
 	srv->disconnect_why[0] = '\0';
 	atomic_store(&srv->owner.tripped, false);
 	srv->stats.connections++;
@@ -159,12 +183,8 @@ static void accept_clients(struct up_vfio_server *srv)
 
 	if (srv->conn.state != VU_NO_CLIENT && client_is_leaving(srv))
 		return;
-	if (up_vu_backlog_full(srv->backlog)) {
-		up_log(LOG_ERR, srv->name,
-		       "vfio-user: takes no more clients: what they sent cannot be closed");
-		epoll_ctl(srv->epoll_fd, EPOLL_CTL_DEL, srv->listen_fd, NULL);
+	if (hold_up(srv))
 		return;
-	}
 	for (i = 0; i < MAX_ACCEPTS; i++) {
 		int fd = accept4(srv->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -200,9 +220,7 @@ static int serve_messages(struct up_vfio_server *srv)
 		up_vu_stream_next(srv);
 		if (ret < 0)
 			return ret;
-		if (up_vu_backlog_full(srv->backlog))
-			return up_vu_fail(srv, EMFILE, "what it sent cannot be closed");
-		if (srv->disconnect_why[0] || up_clock_ns() > end)
+		if (hold_up(srv) || srv->disconnect_why[0] || up_clock_ns() > end)
 			return 0;
 	}
 	return 0;
@@ -234,12 +252,14 @@ int up_vfio_server_process(struct up_vfio_server *srv)
 		return n;
 	}
 	for (i = 0; i < n; i++) {
-		if (ev[i].data.fd == srv->wake_fd)
+		if (ev[i].data.fd == srv->wake_fd) {
 			drain(srv->wake_fd);
-		else if (ev[i].data.fd == srv->listen_fd)
+			hold_up(srv);
+		} else if (ev[i].data.fd == srv->listen_fd) {
 			accept_clients(srv);
-		else if (ev[i].data.fd == srv->conn.fd)
+		} else if (ev[i].data.fd == srv->conn.fd) {
 			serve_client(srv, ev[i].events);
+		}
 	}
 	drop_if_asked(srv);
 	return 0;
@@ -312,8 +332,7 @@ static int copy_config(struct up_vfio_server *srv, const struct up_vfio_config *
 	srv->ranges.max = cfg->max_dma_maps ? cfg->max_dma_maps : UP_VFIO_DEFAULT_DMA_MAPS;
 	srv->name = strdup(cfg->name);
 	srv->conn.transfer = malloc(UP_VFIO_MAX_XFER);
-	srv->backlog = up_vu_backlog_create();
-	if (!srv->name || !srv->conn.transfer || !srv->backlog)
+	if (!srv->name || !srv->conn.transfer)
 		return -ENOMEM;
 	return up_vu_irq_init(srv, cfg);
 }
@@ -333,6 +352,9 @@ static int open_fds(struct up_vfio_server *srv)
 	if (srv->epoll_fd < 0 || srv->wake_fd < 0 || srv->spare_fd < 0)
 		return -errno;
 	srv->owner.wake_fd = srv->wake_fd;
+	srv->backlog = up_vu_backlog_create(srv->wake_fd);
+	if (!srv->backlog)
+		return -ENOMEM;
 	return watch(srv, srv->wake_fd);
 }
 
@@ -342,12 +364,12 @@ static void free_server(struct up_vfio_server *srv)
 	size_t i;
 
 	up_vu_listen_close(srv);
+	up_vu_backlog_destroy(srv->backlog);
 	for (i = 0; i < UP_ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
 	up_vu_irq_fini(srv);
-	up_vu_backlog_destroy(srv->backlog);
 	free(srv->ranges.range);
 	free(srv->conn.transfer);
 	free(srv->name);

@@ -172,19 +172,25 @@ void up_vu_stream_next(struct up_vfio_server *srv)
 	srv->conn.received = 0;
 }
 
-static int watch_output(struct up_vfio_server *srv, bool on)
+int up_vu_stream_watch(struct up_vfio_server *srv)
 {
-	struct epoll_event ev = {
-		.events = EPOLLIN | (on ? EPOLLOUT : 0),
-		.data.fd = srv->conn.fd,
-	};
+	struct epoll_event ev = {.data.fd = srv->conn.fd};
 
-	if (srv->conn.watching_output == on)
-		return 0;
+	if (!srv->held_up)
+		ev.events |= EPOLLIN;
+	if (srv->conn.watching_output)
+		ev.events |= EPOLLOUT;
 	if (epoll_ctl(srv->epoll_fd, EPOLL_CTL_MOD, srv->conn.fd, &ev) < 0)
 		return up_vu_fail(srv, errno, "watching the socket failed: %s", strerror(errno));
-	srv->conn.watching_output = on;
 	return 0;
+}
+
+static int watch_output(struct up_vfio_server *srv, bool on)
+{
+	if (srv->conn.watching_output == on)
+		return 0;
+	srv->conn.watching_output = on;
+	return up_vu_stream_watch(srv);
 }
 
 /* One sendmsg(). The number of bytes, 0 when the socket is full, or a negative errno. */
