@@ -420,6 +420,28 @@ static void rmp_limit(void **state)
 	rig_fails(CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
 }
 
+static void cyclic_rmp(void **state)
+{
+	uint8_t *wq = rig.in + CX_CREATE_RMP_IN_RMPC_AT + CX_RMPC_WQ_AT;
+	uint8_t *queried = rig.out + CX_QUERY_RMP_OUT_RMPC_AT + CX_RMPC_WQ_AT;
+	uint32_t rmpn;
+
+	for (uint32_t type = CX_WQ_TYPE_LINKED_LIST; type <= CX_WQ_TYPE_CYCLIC; type++) {
+		const struct cx_srq *srq;
+
+		rig_begin_rmp(base.pd);
+		cx_set(wq, CX_WQ_WQ_TYPE, type);
+		rig_ok();
+		rmpn = rig_object();
+		srq = cx_srq(up_table_get(&rig.dev->hca.srqs, rmpn));
+		assert_int_equal(srq->cyclic, type == CX_WQ_TYPE_CYCLIC);
+		rig_begin(CX_CMD_QUERY_RMP, 0, CX_IN_BYTES);
+		cx_set(rig.in, CX_IN_OBJECT, rmpn);
+		rig_ok();
+		assert_int_equal(cx_get(queried, CX_WQ_WQ_TYPE), type);
+	}
+}
+
 static void srq_shapes(void **state)
 {
 	uint8_t *wq = rig.in + CX_CREATE_RMP_IN_RMPC_AT + CX_RMPC_WQ_AT;
@@ -431,7 +453,11 @@ static void srq_shapes(void **state)
 	cx_set(wq, CX_WQ_LOG_WQ_STRIDE, 10);
 	rig_fails(CX_BAD_PARAM, CX_WHY_SIZE);
 	rig_begin_rmp(base.pd);
+	cx_set(wq, CX_WQ_WQ_TYPE, CX_WQ_TYPE_CYCLIC + 1);
+	rig_fails(CX_BAD_PARAM, CX_WHY_TYPE);
+	rig_begin_rmp(base.pd);
 	cx_set(wq, CX_WQ_WQ_TYPE, CX_WQ_TYPE_CYCLIC);
+	cx_set(rig.in + CX_CREATE_RMP_IN_RMPC_AT, CX_RMPC_BASIC_CYCLIC_RCV_WQE, 1);
 	rig_fails(CX_BAD_PARAM, CX_WHY_TYPE);
 	rig_begin_rmp(base.pd + 1);
 	rig_fails(CX_BAD_RES, CX_WHY_NO_PD);
@@ -576,6 +602,7 @@ int main(void)
 		TEST(cq_moderation),
 		TEST(xrc_srq),
 		TEST(rmp_limit),
+		TEST(cyclic_rmp),
 		TEST(srq_shapes),
 		TEST(uars_are_pages_of_the_bar),
 		TEST(queue_counters),

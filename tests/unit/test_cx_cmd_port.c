@@ -277,6 +277,13 @@ static void counters_of_the_port(void **state)
 	assert_int_equal(cx_get64(rig.out, CX_QUERY_VPORT_COUNTER_OUT_RX_UC_PACKETS), 2);
 }
 
+static void port_is_not_bonded(void **state)
+{
+	rig_begin(CX_CMD_QUERY_LAG, 0, CX_IN_BYTES);
+	rig_ok();
+	assert_int_equal(cx_get(rig.out, CX_QUERY_LAG_OUT_LAG_STATE), CX_LAG_DISABLED);
+}
+
 /* A Get of NodeInfo, LID routed. */
 static void management_datagram(void **state)
 {
@@ -312,6 +319,7 @@ int main(void)
 		TEST(other_management_registers, rig_setup_running),
 		TEST(node_description, rig_setup_running),
 		TEST(counters_of_the_port, rig_setup_running),
+		TEST(port_is_not_bonded, rig_setup_running),
 		TEST(management_datagram, rig_setup_running),
 	};
 

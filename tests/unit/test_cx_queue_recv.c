@@ -205,6 +205,23 @@ static void links_are_followed(void **state)
 	assert_int_equal(cx_srq_take(&srq->base, &wr), 0);
 }
 
+static void cyclic_queue_takes_elements_as_they_lie(void **state)
+{
+	struct cx_srq *srq = fake_srq(2, 6, false);
+
+	srq->cyclic = true;
+	for (uint32_t i = 0; i < 4; i++) {
+		fill(srq, i, 10 + i);
+		link_to(srq, i, (uint16_t)i);
+	}
+	post_shared(srq, 4);
+	for (uint16_t i = 0; i < 4; i++)
+		expect_take(srq, i, 10u + i);
+	post_shared(srq, 5);
+	expect_take(srq, 0, 10);
+	assert_int_equal(cx_srq_take(&srq->base, &wr), 0);
+}
+
 static void hostile_links_stay_in_the_ring(void **state)
 {
 	struct cx_srq *srq = fake_srq(3, 6, true);
@@ -296,6 +313,7 @@ int main(void)
 		TEST(more_pieces_than_the_engine_takes),
 		TEST(first_lap_is_in_order),
 		TEST(links_are_followed),
+		TEST(cyclic_queue_takes_elements_as_they_lie),
 		TEST(hostile_links_stay_in_the_ring),
 		TEST(shared_counter_wraps),
 		TEST(shared_counter_beyond_the_ring_is_malformed),

@@ -217,6 +217,12 @@ enum {
 	CX_QUERY_VPORT_STATE_OUT_STATE = CX_FIELD(0x0c, 28, 4),
 };
 
+/* mlx5_ifc_query_lag_out_bits, whose context is mlx5_ifc_lagc_bits */
+enum {
+	CX_QUERY_LAG_OUT_LAG_STATE = CX_FIELD(0x08, 29, 3),
+	CX_LAG_DISABLED = 0,
+};
+
 /* mlx5_ifc_query_vport_counter_in_bits */
 enum {
 	CX_QUERY_VPORT_COUNTER_IN_BYTES = 32,

@@ -173,7 +173,7 @@ struct cx_qp *cx_qp_get(struct cx_cmd *c); /* the one that the input names, or N
 
 /* cmd_vport.c */
 cx_handler cx_query_vport_state, cx_query_hca_vport_context, cx_modify_hca_vport_context,
-	cx_query_hca_vport_gid, cx_query_hca_vport_pkey, cx_query_vport_counter;
+	cx_query_hca_vport_gid, cx_query_hca_vport_pkey, cx_query_vport_counter, cx_query_lag;
 
 /* cmd_reg.c */
 cx_handler cx_access_reg;

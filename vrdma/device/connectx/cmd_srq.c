@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Commands on shared receive queues. There are three kinds, all linked lists of elements: SRQs
- * (ISSI 0), receive memory pools (RMP, which take their place with ISSI 1), and SRQs of an XRC
- * domain, which name the CQ that their messages complete to. They share one space of numbers.
+ * Commands on shared receive queues. There are three kinds: SRQs (ISSI 0), receive memory pools
+ * (RMP, which take their place with ISSI 1), and SRQs of an XRC domain, which name the CQ that
+ * their messages complete to. They share one space of numbers. All are linked lists of elements,
+ * but for an RMP that asks to be cyclic.
  */
 #include "device/connectx/cmd.h"
 
@@ -19,7 +20,7 @@ struct srq_params {
 	uint64_t dbr;
 	const uint8_t *ctx;
 	uint32_t ctx_bytes;
-	bool xrc, rmp;
+	bool xrc, rmp, cyclic;
 };
 
 /* srqc and the head of xrc_srqc are the same. */
@@ -69,6 +70,7 @@ static struct srq_params rmp_params(const struct cx_cmd *c)
 		.ctx = wq,
 		.ctx_bytes = CX_WQ_BYTES,
 		.rmp = true,
+		.cyclic = cx_get(wq, CX_WQ_WQ_TYPE) == CX_WQ_TYPE_CYCLIC,
 	};
 
 	p.ring.log_page_size = (uint8_t)cx_get(wq, CX_WQ_LOG_WQ_PG_SZ);
@@ -110,6 +112,7 @@ static void fill(struct cx_cmd *c, struct cx_srq *srq, const struct srq_params *
 	srq->limit = (uint16_t)p->limit;
 	srq->user_index = p->user_index;
 	srq->is_rmp = p->rmp;
+	srq->cyclic = p->cyclic;
 	srq->dbr_gpa = p->dbr;
 	memcpy(srq->raw_ctx, p->ctx, p->ctx_bytes);
 	up_srq_init(&srq->base);
@@ -188,8 +191,9 @@ enum cx_status cx_create_rmp(struct cx_cmd *c)
 	const uint8_t *rmpc = c->in + CX_CREATE_RMP_IN_RMPC_AT;
 	struct srq_params p = rmp_params(c);
 
+	/* Neither elements without a link nor ones of strides. */
 	if (cx_get(rmpc, CX_RMPC_BASIC_CYCLIC_RCV_WQE) ||
-	    cx_get(rmpc + CX_RMPC_WQ_AT, CX_WQ_WQ_TYPE) != CX_WQ_TYPE_LINKED_LIST)
+	    cx_get(rmpc + CX_RMPC_WQ_AT, CX_WQ_WQ_TYPE) > CX_WQ_TYPE_CYCLIC)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
 	return create(c, &p);
 }

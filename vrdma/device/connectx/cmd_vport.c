@@ -162,3 +162,10 @@ enum cx_status cx_query_vport_counter(struct cx_cmd *c)
 	cx_set64(c->out, CX_QUERY_VPORT_COUNTER_OUT_RX_UC_OCTETS, up_stat_get(&s->rx_bytes));
 	return CX_OK;
 }
+
+/* There is one port, bonded to none. */
+enum cx_status cx_query_lag(struct cx_cmd *c)
+{
+	cx_set(c->out, CX_QUERY_LAG_OUT_LAG_STATE, CX_LAG_DISABLED);
+	return CX_OK;
+}

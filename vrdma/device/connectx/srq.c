@@ -2,7 +2,8 @@
 /*
  * Shared receive queues. Their elements are a linked list: each begins with the index of the next
  * (struct mlx5_wqe_srq_next_seg), so that a driver can give elements back in any order. The device
- * starts at element 0 and follows the links; the doorbell record counts what was ever posted.
+ * starts at element 0 and follows the links; the doorbell record counts what was ever posted. A
+ * cyclic one (MLX5_WQ_TYPE_CYCLIC) has the same elements, taken round and round as they lie.
  *
  * A link is in place before the element that holds it is posted, so it is read when that element
  * is taken. Every link is cut to the size of the ring: a hostile list leads in circles there.
@@ -67,7 +68,7 @@ int cx_srq_take(struct up_srq *base, struct up_recv_wr *wr)
 		return err;
 	wr->index = (uint16_t)srq->head;
 	/* The link is at byte 2 of the element. */
-	srq->head = (uint32_t)(be64toh(link) >> 32) & mask;
+	srq->head = (srq->cyclic ? srq->head + 1 : (uint32_t)(be64toh(link) >> 32)) & mask;
 	srq->taken++;
 	check_limit(srq, (uint16_t)(left - 1));
 	return 1;
