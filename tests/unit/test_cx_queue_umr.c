@@ -4,6 +4,7 @@
 
 #include "device/connectx/abi.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define OTHER_PD 9
@@ -538,6 +539,100 @@ static void window_of_type_2(void **state)
 	assert_int_equal(run(user, mw), UP_WC_MW_BIND_ERR);
 }
 
+/* Interleaved lists, as mlx5_send_wr_mr_interleaved() of rdma-core makes them. */
+
+static void add_strided(uint16_t stride, uint16_t len, uint32_t key, uint64_t addr)
+{
+	struct cx_klm_strided entry = {htobe16(stride), htobe16(len), htobe32(key), htobe64(addr)};
+
+	memcpy(list + list_bytes, &entry, sizeof(entry));
+	list_bytes += sizeof(entry);
+}
+
+/* `rounds` of 8 bytes at 0x1000 and each 10 further, and of 4 at 0x2000 and each 100 further. */
+static void interleave(const struct up_mr *to, uint32_t rounds, uint16_t count)
+{
+	struct cx_klm_repeat head = {htobe32(12), htobe32(CX_KLM_REPEAT), htobe32(rounds), 0,
+				     htobe16(count)};
+
+	ctrl = (struct cx_wqe_umr_ctrl){.mkey_mask = htobe64(BIND_MASK)};
+	describe(0, 12ull * rounds, CX_MKEY_LW | CX_MKEY_RW);
+	memset(list, 0, sizeof(list));
+	memcpy(list, &head, sizeof(head));
+	list_bytes = sizeof(head);
+	add_strided(10, 8, to->key, FAKE_GPA + 0x1000);
+	add_strided(100, 4, to->key, FAKE_GPA + 0x2000);
+	send_inline();
+}
+
+static void expect_span(const struct up_mr *mr, uint64_t addr, uint64_t at, size_t len)
+{
+	struct up_mr_use use = {FAKE_PD, 0x99, UP_ACCESS_REMOTE_WRITE, false};
+	uint64_t left = mr->start + mr->length - addr;
+	struct up_span span;
+
+	assert_int_equal(up_mr_span(&fake.dev.hca, mr->key, &use, addr, left, &span), 0);
+	assert_ptr_equal(span.ptr, fake.ram + at);
+	assert_int_equal(span.len, len);
+}
+
+static void interleaved_list(void **state)
+{
+	struct up_mr *to = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	struct up_mr *mr = window();
+	struct up_mr_use use = {FAKE_PD, 0x99, UP_ACCESS_REMOTE_WRITE, false};
+
+	interleave(to, 3, 2);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	expect_span(mr, 0, 0x1000, 8);
+	expect_span(mr, 9, 0x2001, 3);
+	expect_span(mr, 12, 0x100a, 8);
+	expect_span(mr, 20, 0x2064, 4);
+	expect_span(mr, 31, 0x101b, 1);
+	expect_span(mr, 35, 0x20cb, 1);
+	assert_int_not_equal(up_mr_check(&fake.dev.hca, mr->key, &use, 35, 2), 0);
+	/* A plain list in its place is gone through once. */
+	bind(to, 64, false);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	expect_span(mr, FAKE_GPA + 0x1020, 0x1020, 32);
+}
+
+/* The length of a key is the guest's: rounds that are not there are no memory. */
+static void interleaved_list_of_fewer_rounds(void **state)
+{
+	struct up_mr *to = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	struct up_mr_use use = {FAKE_PD, 0x99, UP_ACCESS_REMOTE_WRITE, false};
+	struct up_mr *mr = window();
+	struct up_span span;
+
+	interleave(to, 3, 2);
+	seg.len = htobe64(1000);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	assert_int_equal(up_mr_span(&fake.dev.hca, mr->key, &use, 36, 1, &span), -EFAULT);
+}
+
+static void interleaved_list_refused(void **state)
+{
+	struct up_mr *to = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	struct up_mr *page = window(), *mr = window();
+
+	interleave(to, 0, 2);
+	assert_int_equal(run(user, mr), UP_WC_LOC_QP_OP_ERR);
+	interleave(to, 3, 0);
+	assert_int_equal(run(user, mr), UP_WC_LOC_QP_OP_ERR);
+	/* More entries than came. */
+	interleave(to, 3, 4);
+	assert_int_equal(run(user, mr), UP_WC_LOC_QP_OP_ERR);
+	/* The third round of the second piece ends behind what it lies in. */
+	bind(to, 0x10cb, false);
+	assert_int_equal(run(user, page), UP_WC_SUCCESS);
+	page->access |= UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+	interleave(page, 3, 2);
+	assert_int_equal(run(user, mr), UP_WC_MW_BIND_ERR);
+	interleave(page, 2, 2);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+}
+
 static void window_for_another_queue_pair(void **state)
 {
 	struct up_mr *mr = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
@@ -730,6 +825,9 @@ int main(void)
 		TEST(signatures_are_not_claimed),
 		TEST(window_of_type_1),
 		TEST(window_of_type_2),
+		TEST(interleaved_list),
+		TEST(interleaved_list_of_fewer_rounds),
+		TEST(interleaved_list_refused),
 		TEST(window_for_another_queue_pair),
 		TEST(window_on_what_is_not_ones_own),
 		TEST(list_in_crumbs),

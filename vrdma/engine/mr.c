@@ -154,6 +154,7 @@ int up_mr_seal_list(struct up_mr *mr)
 		if (__builtin_add_overflow(offset, mr->pieces[i].len, &offset))
 			return -EINVAL;
 	}
+	mr->period = offset;
 	return 0;
 }
 
@@ -261,6 +262,32 @@ static int flat_span(const struct up_mr *mr, const struct up_mem *m, uint64_t ad
 	return pages_span(mr, m, addr, len, write, span);
 }
 
+/* Where a position in a list is: a key, the address there, and what is left of the piece. */
+static int locate(const struct up_mr *mr, uint64_t pos, uint32_t *key, uint64_t *addr,
+		  uint64_t *left)
+{
+	const struct up_mr_piece *piece;
+	uint64_t round = 0, skip;
+
+	if (mr->rounds) {
+		if (!mr->period || pos / mr->period >= mr->rounds)
+			return -EFAULT;
+		round = pos / mr->period;
+		pos %= mr->period;
+	}
+	piece = find_piece(mr, pos);
+	if (!piece)
+		return -EFAULT;
+	skip = pos - piece->offset;
+	*left = piece->len - skip;
+	*key = piece->key;
+	/* The product has 64 bits: both factors have 32. */
+	if (__builtin_add_overflow(piece->addr, round * piece->stride, addr) ||
+	    __builtin_add_overflow(*addr, skip, addr))
+		return -EFAULT;
+	return 0;
+}
+
 /* A list lends its own remote rights to its pieces; they must only allow the local access. */
 static int list_span(const struct up_hca *hca, const struct up_mr *mr, const struct up_mr_use *use,
 		     uint64_t addr, uint64_t len, struct up_span *span)
@@ -273,17 +300,15 @@ static int list_span(const struct up_hca *hca, const struct up_mr *mr, const str
 	};
 
 	for (unsigned depth = 0; mr && mr->kind == UP_MR_LIST; depth++) {
-		const struct up_mr_piece *piece = find_piece(mr, addr - mr->start);
-		uint64_t skip;
+		uint64_t left;
+		uint32_t key;
+		int err = locate(mr, addr - mr->start, &key, &addr, &left);
 
-		if (!piece || depth == UP_MR_MAX_DEPTH)
-			return piece ? -EACCES : -EFAULT;
-		skip = addr - mr->start - piece->offset;
-		if (len > piece->len - skip)
-			len = piece->len - skip;
-		if (__builtin_add_overflow(piece->addr, skip, &addr))
-			return -EFAULT;
-		mr = authorize(hca, piece->key, &inner, addr, len);
+		if (err || depth == UP_MR_MAX_DEPTH)
+			return err ? err : -EACCES;
+		if (len > left)
+			len = left;
+		mr = authorize(hca, key, &inner, addr, len);
 	}
 	return mr ? flat_span(mr, &hca->mem, addr, len, write, span) : -EACCES;
 }

@@ -33,6 +33,7 @@ struct up_mr_piece {
 	uint64_t len;
 	uint64_t offset; /* of this piece in the list, set by up_mr_seal_list() */
 	uint32_t key;
+	uint32_t stride; /* how much further each round of the list begins (up_mr.rounds) */
 };
 
 struct up_mr {
@@ -57,6 +58,8 @@ struct up_mr {
 	};
 	void *device;	  /* the device ABI's own */
 	size_t table_len; /* bytes of pages[] or pieces[] that are there */
+	uint32_t rounds;  /* that a list is gone through, each piece a stride further; or 0 */
+	uint64_t period;  /* bytes of a round, set by up_mr_seal_list() */
 	struct up_arena *arena;
 };
 
@@ -89,7 +92,7 @@ void up_mr_free(struct up_mr *mr);
  */
 bool up_mr_shrink_table(struct up_mr *mr);
 
-/* Computes the offsets of pieces[0..count). -EINVAL when the lengths overflow. */
+/* Computes the offsets of pieces[0..count) and their sum. -EINVAL when the lengths overflow. */
 int up_mr_seal_list(struct up_mr *mr);
 
 /* The region of a key, valid or not; NULL when no such key exists. */

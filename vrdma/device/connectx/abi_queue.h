@@ -285,6 +285,28 @@ struct cx_klm {
 } CX_PACKED;
 CX_SIZE(cx_klm, 16);
 
+/*
+ * struct mlx5_wqe_umr_repeat_block_seg, struct mlx5_wqe_umr_repeat_ent_seg: an interleaved list,
+ * which an entry of this kind begins; its op stands where a klm has its key.
+ */
+struct cx_klm_repeat {
+	uint32_t bcount; /* of a round */
+	uint32_t op;	 /* CX_KLM_REPEAT */
+	uint32_t rounds;
+	uint16_t reserved;
+	uint16_t count; /* of entries */
+} CX_PACKED;
+CX_SIZE(cx_klm_repeat, 16);
+struct cx_klm_strided {
+	uint16_t stride;
+	uint16_t bcount;
+	uint32_t key;
+	uint64_t va;
+} CX_PACKED;
+CX_SIZE(cx_klm_strided, 16);
+
+#define CX_KLM_REPEAT 0x400u /* no key: FIRST_MR is above it */
+
 #define CX_XLT_OCTOWORD 16u
 #define CX_XLT_ALIGN 64u /* MLX5_UMR_MTT_ALIGNMENT */
 

@@ -138,7 +138,7 @@ struct cx_srq {
 	uint16_t limit; /* armed limit, 0: none */
 	uint32_t user_index;
 	bool is_rmp;
-	bool cyclic; /* elements follow one another as they lie; links are not looked at */
+	bool cyclic;	      /* elements follow one another as they lie; links are not looked at */
 	uint8_t raw_ctx[192]; /* as created, for the query commands */
 };
 

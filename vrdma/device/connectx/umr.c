@@ -189,9 +189,9 @@ static bool read_local(struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, 
 
 /*
  * A process binds a window: what it refers to must be its own, and allow what the window allows
- * (10.6.7.2 of the specification). Only the new pieces are looked at.
+ * (10.6.7.2 of the specification), here for `len` bytes from where a new piece begins.
  */
-static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
+static bool may_bind(const struct umr *u, const struct up_mr_piece *piece, uint64_t len)
 {
 	uint32_t writes = CX_MKEY_LW | CX_MKEY_RW | CX_MKEY_A;
 	struct up_mr_use use = {
@@ -200,14 +200,22 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 		.access = UP_ACCESS_LOCAL_READ,
 	};
 
-	if (is_kernels(u->qp))
+	if (!len)
 		return true;
 	if (u->seg.flags & writes)
 		use.access |= UP_ACCESS_LOCAL_WRITE;
+	return !up_mr_check(u->hca, piece->key, &use, piece->addr, len);
+}
+
+/* Only the new pieces are looked at. */
+static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
+{
+	if (is_kernels(u->qp))
+		return true;
 	for (uint32_t i = 0; i < n; i++) {
 		struct up_mr_piece piece = cx_mkey_piece(from + i * sizeof(struct cx_klm));
 
-		if (piece.len && up_mr_check(u->hca, piece.key, &use, piece.addr, piece.len))
+		if (!may_bind(u, &piece, piece.len))
 			return false;
 	}
 	return true;
@@ -240,6 +248,61 @@ static enum up_wc_status update_by_reference(struct umr *u)
 	return UP_WC_SUCCESS;
 }
 
+static bool is_interleaved(const struct umr *u)
+{
+	struct cx_klm_repeat head;
+
+	if (u->mr->kind != UP_MR_LIST || !(u->ctrl.flags & CX_UMR_INLINE) || u->first ||
+	    u->list_bytes < sizeof(head))
+		return false;
+	memcpy(&head, u->list, sizeof(head));
+	return head.op == htobe32(CX_KLM_REPEAT);
+}
+
+static struct up_mr_piece strided_piece(const uint8_t *from)
+{
+	struct cx_klm_strided entry;
+
+	memcpy(&entry, from, sizeof(entry));
+	return (struct up_mr_piece){
+		.addr = be64toh(entry.va),
+		.len = be16toh(entry.bcount),
+		.key = be32toh(entry.key),
+		.stride = be16toh(entry.stride),
+	};
+}
+
+/* All rounds of a piece. */
+static uint64_t reach(const struct up_mr_piece *piece, uint32_t rounds)
+{
+	return piece->len ? (uint64_t)(rounds - 1) * piece->stride + piece->len : 0;
+}
+
+/* An interleaved list, in place of what the key had. */
+static enum up_wc_status interleave(struct umr *u)
+{
+	struct cx_klm_repeat head;
+	uint32_t n, rounds;
+
+	memcpy(&head, u->list, sizeof(head));
+	n = be16toh(head.count);
+	rounds = be32toh(head.rounds);
+	if (!n || !rounds || n >= u->count || u->list_bytes / sizeof(head) <= n)
+		return UP_WC_LOC_QP_OP_ERR;
+	for (uint32_t i = 0; i < n; i++) {
+		struct up_mr_piece piece = strided_piece(u->list + (i + 1) * sizeof(head));
+
+		if (!is_kernels(u->qp) && !may_bind(u, &piece, reach(&piece, rounds)))
+			return UP_WC_MW_BIND_ERR;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		u->mr->pieces[i] = strided_piece(u->list + (i + 1) * sizeof(head));
+	u->mr->count = n;
+	u->mr->rounds = rounds;
+	up_mr_seal_list(u->mr);
+	return UP_WC_SUCCESS;
+}
+
 static enum up_wc_status update_entries(struct umr *u)
 {
 	struct up_mr *mr = u->mr;
@@ -250,6 +313,8 @@ static enum up_wc_status update_entries(struct umr *u)
 		return UP_WC_SUCCESS;
 	if (up_mr_make_table(mr))
 		return UP_WC_MW_BIND_ERR;
+	if (is_interleaved(u))
+		return interleave(u);
 	if (u->ctrl.flags & CX_UMR_INLINE) {
 		if (u->list_bytes / cx_mkey_entry_bytes(mr) < u->count)
 			return UP_WC_LOC_QP_OP_ERR;
@@ -267,6 +332,7 @@ static enum up_wc_status update_entries(struct umr *u)
 	end = u->first + u->count;
 	if (!(u->ctrl.flags & CX_UMR_TRANSLATION_OFFSET) || end > mr->count)
 		mr->count = end;
+	mr->rounds = 0;
 	/* This cannot overflow: the lengths have 32 bits. */
 	if (mr->kind == UP_MR_LIST)
 		up_mr_seal_list(mr);
