@@ -14,6 +14,7 @@
 enum {
 	CX_IN_BYTES = 16, /* the least that a command has */
 	CX_IN_OPCODE = CX_FIELD(0x00, 0, 16),
+	CX_IN_UID = CX_FIELD(0x00, 16, 16),
 	CX_IN_OP_MOD = CX_FIELD(0x04, 16, 16),
 	CX_IN_OBJECT = CX_FIELD(0x08, 8, 24), /* qpn, cqn, srqn, rmpn, mkey_index, pd, uar, ... */
 
@@ -21,6 +22,26 @@ enum {
 	CX_OUT_STATUS = CX_FIELD(0x00, 0, 8),
 	CX_OUT_SYNDROME = CX_FIELD(0x04, 0, 32),
 	CX_OUT_OBJECT = CX_FIELD(0x08, 8, 24),
+};
+
+/* MLX5_SHARED_RESOURCE_UID: made by the kernel for all user contexts */
+#define CX_SHARED_UID 0xffff
+
+/* mlx5_ifc_create_uctx_in_bits, mlx5_ifc_create_uctx_out_bits, mlx5_ifc_destroy_uctx_in_bits */
+enum {
+	CX_CREATE_UCTX_IN_BYTES = 64,
+	CX_CREATE_UCTX_IN_CAP = CX_FIELD(0x10, 0, 32), /* uctx.cap */
+	CX_CREATE_UCTX_OUT_UID = CX_FIELD(0x08, 16, 16),
+	CX_DESTROY_UCTX_IN_UID = CX_FIELD(0x08, 16, 16),
+};
+
+/* mlx5_ifc_create_umem_in_bits with mlx5_ifc_umem_bits: an offset in bytes, and a list of MTTs */
+enum {
+	CX_CREATE_UMEM_IN_BYTES = 48,
+	CX_CREATE_UMEM_IN_LOG_PAGE_SIZE = CX_FIELD(0x20, 27, 5),
+	CX_CREATE_UMEM_IN_PAGE_OFFSET = CX_FIELD(0x24, 0, 32),
+	CX_CREATE_UMEM_IN_NUM_OF_MTT = CX_FIELD(0x28, 0, 64),
+	CX_CREATE_UMEM_IN_MTT_AT = 0x30,
 };
 
 /* mlx5_ifc_query_pages_out_bits */
@@ -100,8 +121,11 @@ enum {
 /* mlx5_ifc_create_mkey_in_bits, mlx5_ifc_query_mkey_out_bits */
 enum {
 	CX_CREATE_MKEY_IN_BYTES = 272,
+	CX_CREATE_MKEY_IN_MKEY_UMEM_VALID = CX_FIELD(0x0c, 1, 1),
 	CX_CREATE_MKEY_IN_MKC_AT = 0x10,
 	CX_CREATE_MKEY_IN_TRANSLATIONS_OCTWORD_ACTUAL_SIZE = CX_FIELD(0x60, 0, 32),
+	CX_CREATE_MKEY_IN_MKEY_UMEM_ID = CX_FIELD(0x64, 0, 32),
+	CX_CREATE_MKEY_IN_MKEY_UMEM_OFFSET = CX_FIELD(0x68, 0, 64),
 	CX_CREATE_MKEY_IN_ENTRIES_AT = 0x110, /* MTTs or KLMs */
 	CX_QUERY_MKEY_OUT_MKC_AT = 0x10,
 };
@@ -115,6 +139,9 @@ enum {
 enum {
 	CX_CREATE_CQ_IN_BYTES = 272,
 	CX_CREATE_CQ_IN_CQC_AT = 0x10,
+	CX_CREATE_CQ_IN_CQ_UMEM_OFFSET = CX_FIELD(0x50, 0, 64), /* these three: MODIFY_CQ too */
+	CX_CREATE_CQ_IN_CQ_UMEM_ID = CX_FIELD(0x58, 0, 32),
+	CX_CREATE_CQ_IN_CQ_UMEM_VALID = CX_FIELD(0x5c, 0, 1),
 	CX_CREATE_CQ_IN_PAS_AT = 0x110,
 	CX_MODIFY_CQ_IN_BYTES = 272,
 	CX_MODIFY_CQ_IN_FIELD_SELECT = CX_FIELD(0x0c, 0, 32), /* CX_MODIFY_CQ_* */
@@ -142,6 +169,9 @@ enum {
  */
 enum {
 	CX_CREATE_QP_IN_BYTES = 272,
+	CX_CREATE_QP_IN_WQ_UMEM_OFFSET = CX_FIELD(0x100, 0, 64),
+	CX_CREATE_QP_IN_WQ_UMEM_ID = CX_FIELD(0x108, 0, 32),
+	CX_CREATE_QP_IN_WQ_UMEM_VALID = CX_FIELD(0x10c, 0, 1),
 	CX_CREATE_QP_IN_PAS_AT = 0x110,
 	CX_QP_IN_BYTES = 272,
 	CX_QP_IN_OPT_PARAM_MASK = CX_FIELD(0x10, 0, 32), /* CX_OPT_* */
@@ -154,6 +184,9 @@ enum {
 enum {
 	CX_CREATE_SRQ_IN_BYTES = 272,
 	CX_CREATE_SRQ_IN_SRQC_AT = 0x10,
+	CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_OFFSET = CX_FIELD(0x50, 0, 64),
+	CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_ID = CX_FIELD(0x58, 0, 32),
+	CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_VALID = CX_FIELD(0x5c, 0, 1),
 	CX_CREATE_SRQ_IN_PAS_AT = 0x110,
 	CX_QUERY_SRQ_OUT_BYTES = 272,
 	CX_QUERY_SRQ_OUT_SRQC_AT = 0x10,

@@ -36,19 +36,25 @@ struct command {
 	uint16_t opcode;
 	uint16_t in_len, out_len; /* at least */
 	enum phase phase;
+	bool user; /* may be sent for a user context */
 	cx_handler *handler;
 	const char *name;
 };
 
 #define COMMAND(op, phase, in, out, handler)                                                       \
 	{                                                                                          \
-		CX_CMD_##op, in, out, phase, handler, #op                                          \
+		CX_CMD_##op, in, out, phase, false, handler, #op                                   \
+	}
+#define USER_COMMAND(op, phase, in, out, handler)                                                  \
+	{                                                                                          \
+		CX_CMD_##op, in, out, phase, true, handler, #op                                    \
 	}
 
 /* Sorted by opcode. */
 static const struct command commands[] = {
-	COMMAND(QUERY_HCA_CAP, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_query_hca_cap),
-	COMMAND(QUERY_ADAPTER, ENABLED, CX_IN_BYTES, CX_QUERY_ADAPTER_OUT_BYTES, cx_query_adapter),
+	USER_COMMAND(QUERY_HCA_CAP, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_query_hca_cap),
+	USER_COMMAND(QUERY_ADAPTER, ENABLED, CX_IN_BYTES, CX_QUERY_ADAPTER_OUT_BYTES,
+		     cx_query_adapter),
 	COMMAND(INIT_HCA, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_init_hca),
 	COMMAND(TEARDOWN_HCA, ALWAYS, CX_IN_BYTES, CX_OUT_BYTES, cx_teardown_hca),
 	COMMAND(ENABLE_HCA, ALWAYS, CX_IN_BYTES, CX_OUT_BYTES, cx_enable_hca),
@@ -56,13 +62,13 @@ static const struct command commands[] = {
 	COMMAND(QUERY_PAGES, ALWAYS, CX_IN_BYTES, CX_OUT_BYTES, cx_query_pages),
 	COMMAND(MANAGE_PAGES, ALWAYS, CX_IN_BYTES, CX_OUT_BYTES, cx_manage_pages),
 	COMMAND(SET_HCA_CAP, ENABLED, CX_CAP_AT + CX_CAP_BYTES, CX_OUT_BYTES, cx_set_hca_cap),
-	COMMAND(QUERY_ISSI, ENABLED, CX_IN_BYTES, CX_QUERY_ISSI_OUT_BYTES, cx_query_issi),
+	USER_COMMAND(QUERY_ISSI, ENABLED, CX_IN_BYTES, CX_QUERY_ISSI_OUT_BYTES, cx_query_issi),
 	COMMAND(SET_ISSI, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_set_issi),
 
-	COMMAND(CREATE_MKEY, RUNNING, CX_CREATE_MKEY_IN_BYTES, CX_OUT_BYTES, cx_create_mkey),
-	COMMAND(QUERY_MKEY, RUNNING, CX_IN_BYTES, CX_QUERY_MKEY_OUT_MKC_AT + CX_MKC_BYTES,
-		cx_query_mkey),
-	COMMAND(DESTROY_MKEY, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_mkey),
+	USER_COMMAND(CREATE_MKEY, RUNNING, CX_CREATE_MKEY_IN_BYTES, CX_OUT_BYTES, cx_create_mkey),
+	USER_COMMAND(QUERY_MKEY, RUNNING, CX_IN_BYTES, CX_QUERY_MKEY_OUT_MKC_AT + CX_MKC_BYTES,
+		     cx_query_mkey),
+	USER_COMMAND(DESTROY_MKEY, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_mkey),
 	COMMAND(QUERY_SPECIAL_CONTEXTS, RUNNING, CX_IN_BYTES, CX_OUT_BYTES,
 		cx_query_special_contexts),
 
@@ -70,66 +76,74 @@ static const struct command commands[] = {
 	COMMAND(DESTROY_EQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_eq),
 	COMMAND(QUERY_EQ, RUNNING, CX_IN_BYTES, CX_QUERY_EQ_OUT_BYTES, cx_query_eq),
 
-	COMMAND(CREATE_CQ, RUNNING, CX_CREATE_CQ_IN_BYTES, CX_OUT_BYTES, cx_create_cq),
-	COMMAND(DESTROY_CQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_cq),
-	COMMAND(QUERY_CQ, RUNNING, CX_IN_BYTES, CX_QUERY_CQ_OUT_CQC_AT + CX_CQC_BYTES, cx_query_cq),
-	COMMAND(MODIFY_CQ, RUNNING, CX_MODIFY_CQ_IN_BYTES, CX_OUT_BYTES, cx_modify_cq),
+	USER_COMMAND(CREATE_CQ, RUNNING, CX_CREATE_CQ_IN_BYTES, CX_OUT_BYTES, cx_create_cq),
+	USER_COMMAND(DESTROY_CQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_cq),
+	USER_COMMAND(QUERY_CQ, RUNNING, CX_IN_BYTES, CX_QUERY_CQ_OUT_CQC_AT + CX_CQC_BYTES,
+		     cx_query_cq),
+	USER_COMMAND(MODIFY_CQ, RUNNING, CX_MODIFY_CQ_IN_BYTES, CX_OUT_BYTES, cx_modify_cq),
 
-	COMMAND(CREATE_QP, RUNNING, CX_CREATE_QP_IN_BYTES, CX_OUT_BYTES, cx_create_qp),
-	COMMAND(DESTROY_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_qp),
-	COMMAND(RST2INIT_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(INIT2RTR_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(RTR2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(RTS2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(SQERR2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(2ERR_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_error_qp),
-	COMMAND(RTS2SQD_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
-	COMMAND(2RST_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_reset_qp),
-	COMMAND(QUERY_QP, RUNNING, CX_IN_BYTES, CX_QUERY_QP_OUT_QPC_AT + CX_QPC_BYTES, cx_query_qp),
-	COMMAND(SQD2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(CREATE_QP, RUNNING, CX_CREATE_QP_IN_BYTES, CX_OUT_BYTES, cx_create_qp),
+	USER_COMMAND(DESTROY_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_qp),
+	USER_COMMAND(RST2INIT_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(INIT2RTR_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(RTR2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(RTS2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(SQERR2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(2ERR_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_error_qp),
+	USER_COMMAND(RTS2SQD_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(2RST_QP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_reset_qp),
+	USER_COMMAND(QUERY_QP, RUNNING, CX_IN_BYTES, CX_QUERY_QP_OUT_QPC_AT + CX_QPC_BYTES,
+		     cx_query_qp),
+	USER_COMMAND(SQD2RTS_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
 	COMMAND(MAD_IFC, RUNNING, CX_MAD_IFC_IN_BYTES, CX_MAD_IFC_OUT_BYTES, cx_mad_ifc),
-	COMMAND(INIT2INIT_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
+	USER_COMMAND(INIT2INIT_QP, RUNNING, CX_QP_IN_BYTES, CX_OUT_BYTES, cx_modify_qp),
 
 	COMMAND(CREATE_SRQ, RUNNING, CX_CREATE_SRQ_IN_BYTES, CX_OUT_BYTES, cx_create_srq),
-	COMMAND(DESTROY_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_srq),
-	COMMAND(QUERY_SRQ, RUNNING, CX_IN_BYTES, CX_QUERY_SRQ_OUT_BYTES, cx_query_srq),
-	COMMAND(ARM_RQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_arm_rq),
-	COMMAND(CREATE_XRC_SRQ, RUNNING, CX_CREATE_SRQ_IN_BYTES, CX_OUT_BYTES, cx_create_xrc_srq),
-	COMMAND(DESTROY_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_xrc_srq),
-	COMMAND(QUERY_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_QUERY_SRQ_OUT_BYTES, cx_query_xrc_srq),
-	COMMAND(ARM_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_arm_xrc_srq),
+	USER_COMMAND(DESTROY_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_srq),
+	USER_COMMAND(QUERY_SRQ, RUNNING, CX_IN_BYTES, CX_QUERY_SRQ_OUT_BYTES, cx_query_srq),
+	USER_COMMAND(ARM_RQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_arm_rq),
+	USER_COMMAND(CREATE_XRC_SRQ, RUNNING, CX_CREATE_SRQ_IN_BYTES, CX_OUT_BYTES,
+		     cx_create_xrc_srq),
+	USER_COMMAND(DESTROY_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_xrc_srq),
+	USER_COMMAND(QUERY_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_QUERY_SRQ_OUT_BYTES, cx_query_xrc_srq),
+	USER_COMMAND(ARM_XRC_SRQ, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_arm_xrc_srq),
 
-	COMMAND(QUERY_VPORT_STATE, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_vport_state),
-	COMMAND(QUERY_HCA_VPORT_CONTEXT, RUNNING, CX_IN_BYTES, CX_QUERY_HCA_VPORT_CONTEXT_OUT_BYTES,
-		cx_query_hca_vport_context),
+	USER_COMMAND(QUERY_VPORT_STATE, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_vport_state),
+	USER_COMMAND(QUERY_HCA_VPORT_CONTEXT, RUNNING, CX_IN_BYTES,
+		     CX_QUERY_HCA_VPORT_CONTEXT_OUT_BYTES, cx_query_hca_vport_context),
 	COMMAND(MODIFY_HCA_VPORT_CONTEXT, RUNNING, CX_MODIFY_HCA_VPORT_CONTEXT_IN_BYTES,
 		CX_OUT_BYTES, cx_modify_hca_vport_context),
 	COMMAND(QUERY_HCA_VPORT_GID, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_hca_vport_gid),
 	COMMAND(QUERY_HCA_VPORT_PKEY, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_hca_vport_pkey),
-	COMMAND(QUERY_VPORT_COUNTER, RUNNING, CX_IN_BYTES, CX_QUERY_VPORT_COUNTER_OUT_BYTES,
-		cx_query_vport_counter),
-	COMMAND(ALLOC_Q_COUNTER, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_q_counter),
-	COMMAND(DEALLOC_Q_COUNTER, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_q_counter),
-	COMMAND(QUERY_Q_COUNTER, RUNNING, CX_QUERY_Q_COUNTER_IN_BYTES, CX_QUERY_Q_COUNTER_OUT_BYTES,
-		cx_query_q_counter),
+	USER_COMMAND(QUERY_VPORT_COUNTER, RUNNING, CX_IN_BYTES, CX_QUERY_VPORT_COUNTER_OUT_BYTES,
+		     cx_query_vport_counter),
+	USER_COMMAND(ALLOC_Q_COUNTER, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_q_counter),
+	USER_COMMAND(DEALLOC_Q_COUNTER, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_q_counter),
+	USER_COMMAND(QUERY_Q_COUNTER, RUNNING, CX_QUERY_Q_COUNTER_IN_BYTES,
+		     CX_QUERY_Q_COUNTER_OUT_BYTES, cx_query_q_counter),
 
-	COMMAND(ALLOC_PD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_pd),
-	COMMAND(DEALLOC_PD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_pd),
-	COMMAND(ALLOC_UAR, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_uar),
-	COMMAND(DEALLOC_UAR, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_uar),
+	USER_COMMAND(ALLOC_PD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_pd),
+	USER_COMMAND(DEALLOC_PD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_pd),
+	USER_COMMAND(ALLOC_UAR, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_uar),
+	USER_COMMAND(DEALLOC_UAR, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_uar),
 	COMMAND(ACCESS_REG, ENABLED, CX_ACCESS_REG_IN_BYTES, CX_OUT_BYTES, cx_access_reg),
-	COMMAND(ATTACH_TO_MCG, RUNNING, CX_MCG_IN_BYTES, CX_OUT_BYTES, cx_attach_to_mcg),
-	COMMAND(DETACH_FROM_MCG, RUNNING, CX_MCG_IN_BYTES, CX_OUT_BYTES, cx_detach_from_mcg),
-	COMMAND(NOP, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_nop),
-	COMMAND(ALLOC_XRCD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_xrcd),
-	COMMAND(DEALLOC_XRCD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_xrcd),
+	USER_COMMAND(ATTACH_TO_MCG, RUNNING, CX_MCG_IN_BYTES, CX_OUT_BYTES, cx_attach_to_mcg),
+	USER_COMMAND(DETACH_FROM_MCG, RUNNING, CX_MCG_IN_BYTES, CX_OUT_BYTES, cx_detach_from_mcg),
+	USER_COMMAND(NOP, ENABLED, CX_IN_BYTES, CX_OUT_BYTES, cx_nop),
+	USER_COMMAND(ALLOC_XRCD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_alloc_xrcd),
+	USER_COMMAND(DEALLOC_XRCD, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_dealloc_xrcd),
 
-	COMMAND(QUERY_LAG, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_lag),
+	USER_COMMAND(QUERY_LAG, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_query_lag),
 
-	COMMAND(CREATE_RMP, RUNNING, CX_CREATE_RMP_IN_BYTES, CX_OUT_BYTES, cx_create_rmp),
-	COMMAND(MODIFY_RMP, RUNNING, CX_MODIFY_RMP_IN_BYTES, CX_OUT_BYTES, cx_modify_rmp),
-	COMMAND(DESTROY_RMP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_rmp),
-	COMMAND(QUERY_RMP, RUNNING, CX_IN_BYTES, CX_QUERY_RMP_OUT_BYTES, cx_query_rmp),
+	USER_COMMAND(CREATE_RMP, RUNNING, CX_CREATE_RMP_IN_BYTES, CX_OUT_BYTES, cx_create_rmp),
+	USER_COMMAND(MODIFY_RMP, RUNNING, CX_MODIFY_RMP_IN_BYTES, CX_OUT_BYTES, cx_modify_rmp),
+	USER_COMMAND(DESTROY_RMP, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_rmp),
+	USER_COMMAND(QUERY_RMP, RUNNING, CX_IN_BYTES, CX_QUERY_RMP_OUT_BYTES, cx_query_rmp),
+
+	COMMAND(CREATE_UCTX, RUNNING, CX_CREATE_UCTX_IN_BYTES, CX_OUT_BYTES, cx_create_uctx),
+	COMMAND(DESTROY_UCTX, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_uctx),
+	USER_COMMAND(CREATE_UMEM, RUNNING, CX_CREATE_UMEM_IN_BYTES, CX_OUT_BYTES, cx_create_umem),
+	USER_COMMAND(DESTROY_UMEM, RUNNING, CX_IN_BYTES, CX_OUT_BYTES, cx_destroy_umem),
 };
 
 static int compare_opcode(const void *key, const void *element)
@@ -168,6 +182,8 @@ static enum cx_status dispatch(struct cx_cmd *c)
 	if (c->out_len < cmd->out_len)
 		return cx_fail(c, CX_BAD_OUTP_LEN, CX_WHY_SHORT_OUTPUT);
 	status = check_phase(c, cmd);
+	if (status == CX_OK)
+		status = cx_uid_check(c, cmd->user);
 	if (status == CX_OK)
 		status = cmd->handler(c);
 	if (status != CX_OK)
@@ -303,6 +319,7 @@ static void begin_command(struct cx_exchange *x)
 {
 	x->cmd.opcode = (uint16_t)cx_get(x->in, CX_IN_OPCODE);
 	x->cmd.op_mod = (uint16_t)cx_get(x->in, CX_IN_OP_MOD);
+	x->cmd.uid = (uint16_t)cx_get(x->in, CX_IN_UID);
 	x->cmd.in = x->in;
 	x->cmd.in_len = x->in_len;
 	x->cmd.out = x->out;
@@ -321,7 +338,7 @@ static bool run_handler(struct cx_exchange *x)
 	if (status != CX_OK)
 		memset(x->out, 0, x->out_len);
 	cx_set(x->out, CX_OUT_STATUS, status);
-	cx_set(x->out, CX_OUT_SYNDROME, x->cmd.syndrome);
+	cx_set(x->out, CX_OUT_SYNDROME, status == CX_OK ? 0 : x->cmd.syndrome);
 	up_stat_add(&x->dev->hca.stats.commands, 1);
 	return true;
 }

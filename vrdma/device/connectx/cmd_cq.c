@@ -10,10 +10,19 @@ static_assert(sizeof(((struct cx_cq *)0)->raw_ctx) == CX_CQC_BYTES, "a context f
 
 static struct cx_cq *cq_get(struct cx_cmd *c)
 {
-	return up_table_get(&c->dev->cqs, cx_cmd_object(c));
+	struct cx_cq *cq = up_table_get(&c->dev->cqs, cx_cmd_object(c));
+
+	return cx_found(c, cq, CX_WHY_NO_CQ) && cx_acts_on(c, cq->uid) ? cq : NULL;
 }
 
-/* The ring of a CQ context; CREATE_CQ and MODIFY_CQ have context and page list at the same place.
+struct up_cq *cx_cq_find(struct cx_cmd *c, uint32_t cqn)
+{
+	struct cx_cq *cq = up_table_get(&c->dev->cqs, cqn);
+
+	return cx_found(c, cq, CX_WHY_NO_CQ) && cx_refers_to(c, cq->uid) ? &cq->base : NULL;
+}
+
+/* The ring of a CQ context; CREATE_CQ and MODIFY_CQ have context, umem and list at the same place.
  */
 static enum cx_status take_ring(struct cx_cmd *c, const uint8_t *cqc, struct cx_buf *buf,
 				uint8_t *log_size, uint8_t *cqe_shift)
@@ -23,6 +32,10 @@ static enum cx_status take_ring(struct cx_cmd *c, const uint8_t *cqc, struct cx_
 		.log_page_size = (uint8_t)cx_get(cqc, CX_CQC_LOG_PAGE_SIZE),
 		.page_offset = cx_get(cqc, CX_CQC_PAGE_OFFSET),
 		.pas_at = CX_CREATE_CQ_IN_PAS_AT,
+		.umem = {.valid = cx_get(c->in, CX_CREATE_CQ_IN_CQ_UMEM_VALID),
+			 .writes = true,
+			 .id = cx_get(c->in, CX_CREATE_CQ_IN_CQ_UMEM_ID),
+			 .offset = cx_get64(c->in, CX_CREATE_CQ_IN_CQ_UMEM_OFFSET)},
 	};
 
 	static_assert(CX_CREATE_CQ_IN_PAS_AT == CX_MODIFY_CQ_IN_PAS_AT, "page lists of CQs");
@@ -41,13 +54,19 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_cq *cq)
 {
 	const uint8_t *cqc = c->in + CX_CREATE_CQ_IN_CQC_AT;
 	uint32_t eqn = cx_get(cqc, CX_CQC_EQN);
+	struct cx_record dbr = {
+		.bytes = CX_DBR_BYTES,
+		.umem = {.valid = cx_get(cqc, CX_CQC_DBR_UMEM_VALID),
+			 .id = cx_get(cqc, CX_CQC_DBR_UMEM_ID),
+			 .offset = cx_get64(cqc, CX_CQC_DBR_ADDR)},
+	};
 	enum cx_status status;
 
+	c->raw = c->uid && (dbr.umem.valid || cx_get(c->in, CX_CREATE_CQ_IN_CQ_UMEM_VALID));
 	cq->eq = eqn < CX_MAX_EQ ? c->dev->eqs[eqn] : NULL;
-	if (!cq->eq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_EQ);
-	cq->dbr_gpa = cx_get64(cqc, CX_CQC_DBR_ADDR);
-	status = cx_dbr_check(c, cq->dbr_gpa, CX_DBR_BYTES);
+	if (!cx_found(c, cq->eq, CX_WHY_NO_EQ) || !cx_refers_to(c, cq->eq->uid))
+		return CX_BAD_RES;
+	status = cx_dbr_take(c, &dbr, &cq->dbr_gpa, &cq->dbr_umem);
 	if (status != CX_OK)
 		return status;
 	cq->dev = c->dev;
@@ -59,22 +78,32 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_cq *cq)
 	memcpy(cq->raw_ctx, cqc, sizeof(cq->raw_ctx));
 	up_lock_init(&cq->base.lock);
 	up_list_init(&cq->watch.node);
-	return take_ring(c, cqc, &cq->buf, &cq->log_size, &cq->cqe_shift);
+	status = take_ring(c, cqc, &cq->buf, &cq->log_size, &cq->cqe_shift);
+	if (status != CX_OK)
+		cx_umem_put(c->dev, cq->dbr_umem);
+	return status;
 }
 
 /*
  * Drivers that leave the record zero store that again when they arm for the first time. So that one
  * can be told from a queue that is never armed, whose driver takes an event for a bug, the record
- * gets the value with which newer ones begin. None reads it.
+ * gets the value with which newer ones begin. None reads it. Not in a umem, which may be memory
+ * that its process can only read; processes take events as they come.
  */
 static void init_record(struct cx_cq *cq)
 {
 	uint32_t *dbr = up_mem_at(&cq->dev->hca.mem, cq->dbr_gpa, CX_DBR_BYTES, true);
 	uint32_t zero = 0;
 
-	if (dbr)
+	if (dbr && !cq->dbr_umem)
 		__atomic_compare_exchange_n(&dbr[CX_DBR_CQ_ARM], &zero, htobe32(CX_ARM_INIT), false,
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
+static void drop_memory(struct cx_cq *cq)
+{
+	cx_ring_drop(cq->dev, &cq->buf);
+	cx_umem_put(cq->dev, cq->dbr_umem);
 }
 
 static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
@@ -87,6 +116,7 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_cq *cq)
 		cq->base.cqn = (uint32_t)cqn;
 		init_record(cq);
 		cq->eq->users++;
+		cq->uid = cx_own(c);
 	}
 	up_world_start(c->dev->port->fabric);
 	if (cqn < 0)
@@ -106,7 +136,7 @@ enum cx_status cx_create_cq(struct cx_cmd *c)
 	if (status == CX_OK) {
 		status = publish(c, cq);
 		if (status != CX_OK)
-			cx_ring_drop(c->dev, &cq->buf);
+			drop_memory(cq);
 	}
 	if (status != CX_OK)
 		up_arena_free(c->dev->hca.arena, cq, sizeof(*cq));
@@ -118,7 +148,8 @@ void cx_cq_free(struct cx_cq *cq)
 	cx_cq_forget(cq);
 	cq->eq->users--;
 	up_table_del(&cq->dev->cqs, cq->base.cqn);
-	cx_ring_drop(cq->dev, &cq->buf);
+	cx_disown(cq->dev, cq->uid);
+	drop_memory(cq);
 	up_arena_free(cq->dev->hca.arena, cq, sizeof(*cq));
 }
 
@@ -127,7 +158,7 @@ enum cx_status cx_destroy_cq(struct cx_cmd *c)
 	struct cx_cq *cq = cq_get(c);
 
 	if (!cq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
+		return CX_BAD_RES;
 	if (cq->base.users)
 		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
 	up_world_stop(c->dev->port->fabric);
@@ -142,7 +173,7 @@ enum cx_status cx_query_cq(struct cx_cmd *c)
 	struct cx_cq *cq = cq_get(c);
 
 	if (!cq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
+		return CX_BAD_RES;
 	memcpy(cqc, cq->raw_ctx, sizeof(cq->raw_ctx));
 	up_world_stop(c->dev->port->fabric);
 	cx_cq_locate(cq);
@@ -171,10 +202,12 @@ static enum cx_status switch_failed(struct cx_cmd *c, int err)
 static enum cx_status resize(struct cx_cmd *c, struct cx_cq *cq, const uint8_t *cqc)
 {
 	uint64_t old_list = cq->buf.npages * sizeof(*cq->buf.pages);
+	uint32_t old_umem = cq->buf.umem;
 	uint8_t log_size, cqe_shift;
 	enum cx_status status;
 	int err;
 
+	c->raw = c->uid && cx_get(c->in, CX_CREATE_CQ_IN_CQ_UMEM_VALID);
 	status = take_ring(c, cqc, &cq->resize_buf, &log_size, &cqe_shift);
 	if (status != CX_OK)
 		return status;
@@ -186,6 +219,7 @@ static enum cx_status resize(struct cx_cmd *c, struct cx_cq *cq, const uint8_t *
 		return switch_failed(c, err);
 	}
 	c->dev->list_bytes -= old_list;
+	cx_umem_put(c->dev, old_umem);
 	cx_set(cq->raw_ctx, CX_CQC_LOG_CQ_SIZE, log_size);
 	cx_set(cq->raw_ctx, CX_CQC_CQE_SZ, cx_get(cqc, CX_CQC_CQE_SZ));
 	cx_set(cq->raw_ctx, CX_CQC_LOG_PAGE_SIZE, cx_get(cqc, CX_CQC_LOG_PAGE_SIZE));
@@ -215,7 +249,7 @@ enum cx_status cx_modify_cq(struct cx_cmd *c)
 	struct cx_cq *cq = cq_get(c);
 
 	if (!cq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
+		return CX_BAD_RES;
 	if (c->op_mod == CX_MODIFY_CQ_OP_RESIZE)
 		return resize(c, cq, cqc);
 	if (c->op_mod != CX_MODIFY_CQ_OP_MODIFY)

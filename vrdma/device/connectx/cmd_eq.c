@@ -70,6 +70,7 @@ enum cx_status cx_create_eq(struct cx_cmd *c)
 		return status;
 	}
 	eq->eqn = eqn;
+	eq->uid = c->uid;
 	up_lock_init(&eq->lock);
 	up_world_stop(c->dev->port->fabric);
 	c->dev->eqs[eqn] = eq;

@@ -33,7 +33,7 @@ enum cx_status cx_attach_to_mcg(struct cx_cmd *c)
 	struct up_gid gid = group(c);
 
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	if (qp->base.type != UP_QP_UD)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
 	return group_failed(c, up_mcast_attach(c->dev->port, &gid, &qp->base));
@@ -45,7 +45,7 @@ enum cx_status cx_detach_from_mcg(struct cx_cmd *c)
 	struct up_gid gid = group(c);
 
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	return group_failed(c, up_mcast_detach(c->dev->port, &gid, &qp->base));
 }
 

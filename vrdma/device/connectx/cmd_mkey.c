@@ -2,6 +2,10 @@
 /*
  * Commands on memory keys. Most keys are created free, with room for translation entries that a
  * registration work request fills in later (umr.c); some bring theirs along.
+ *
+ * A process makes keys of a umem, and lists of other keys. It does not make those that reach memory
+ * by address. Its keys count as users of their domain: a list in a domain that became another
+ * process's would lend that one's keys the list's rights.
  */
 #include "device/connectx/abi_queue.h"
 #include "device/connectx/cmd.h"
@@ -12,9 +16,16 @@
 #define MAX_OCTWORDS (1u << 28) /* the engine's bound on memory is far below */
 #define STEP_PAGES (32u << 10)	/* that a command fills in at a time */
 
+/* The one that the input names, which the command acts upon; or NULL, and the reason is set. */
 static struct up_mr *mr_get(struct cx_cmd *c)
 {
-	return up_table_get(&c->dev->hca.mrs, cx_cmd_object(c));
+	struct up_mr *mr = up_table_get(&c->dev->hca.mrs, cx_cmd_object(c));
+	const struct cx_user_mkey *user;
+
+	if (!cx_found(c, mr, CX_WHY_NO_MKEY))
+		return NULL;
+	user = mr->device;
+	return cx_acts_on(c, user ? user->uid : 0) ? mr : NULL;
 }
 
 static uint32_t access_mode(const uint8_t *mkc)
@@ -27,19 +38,62 @@ struct shape {
 	enum up_mr_kind kind;
 	bool ksm;
 	uint32_t capacity, count;
+	uint32_t page_shift;
+	struct cx_umem *umem; /* that has the pages, from `first` on; or NULL */
+	uint64_t first;
 };
+
+/*
+ * A key of a umem. The pages are the largest ones of the umem in which the key's first address has
+ * the place that its memory has.
+ */
+static enum cx_status shape_of_umem(struct cx_cmd *c, const uint8_t *mkc, struct shape *s)
+{
+	const struct cx_mkey_seg *seg = (const struct cx_mkey_seg *)mkc;
+	const struct cx_umem_use use = {
+		.valid = true,
+		.writes = seg->flags & (CX_MKEY_LW | CX_MKEY_RW | CX_MKEY_A),
+		.id = cx_get(c->in, CX_CREATE_MKEY_IN_MKEY_UMEM_ID),
+		.offset = cx_get64(c->in, CX_CREATE_MKEY_IN_MKEY_UMEM_OFFSET),
+	};
+	uint64_t len = cx_get64(mkc, CX_MKC_LEN), at, differ, npages;
+	enum cx_status status = cx_umem_find(c, &use, len, &s->umem);
+
+	if (status != CX_OK)
+		return status;
+	at = s->umem->offset + use.offset;
+	differ = at ^ cx_get64(mkc, CX_MKC_START_ADDR);
+	s->page_shift = s->umem->page_shift;
+	while (s->page_shift > CX_PAGE_SHIFT && differ & ((UINT64_C(1) << s->page_shift) - 1))
+		s->page_shift--;
+	s->first = at & -(UINT64_C(1) << s->page_shift);
+	npages = len ? ((at + len - 1 - s->first) >> s->page_shift) + 1 : 0;
+	if (differ & ((UINT64_C(1) << s->page_shift) - 1) || cx_get(mkc, CX_MKC_LENGTH64))
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
+	if (npages > MAX_OCTWORDS)
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_SIZE);
+	s->kind = UP_MR_PAGES;
+	s->capacity = s->count = (uint32_t)npages;
+	return CX_OK;
+}
 
 static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct shape *s)
 {
 	uint32_t mode = access_mode(mkc), octwords, actual, per = 1;
 
+	*s = (struct shape){.page_shift = cx_get(mkc, CX_MKC_LOG_PAGE_SIZE)};
+	c->raw = c->uid;
 	octwords = cx_get(mkc, CX_MKC_TRANSLATIONS_OCTWORD_SIZE);
 	actual = cx_get(c->in, CX_CREATE_MKEY_IN_TRANSLATIONS_OCTWORD_ACTUAL_SIZE);
 	if (mode > CX_MKC_MODE_KSM)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
+	if (c->raw && !cx_pd_find(c, cx_get(mkc, CX_MKC_PD)))
+		return CX_BAD_RES;
+	if (mode == CX_MKC_MODE_MTT && (c->raw || cx_get(c->in, CX_CREATE_MKEY_IN_MKEY_UMEM_VALID)))
+		return shape_of_umem(c, mkc, s);
 	if (mode == CX_MKC_MODE_PA) {
-		*s = (struct shape){.kind = UP_MR_PHYS};
-		return CX_OK;
+		s->kind = UP_MR_PHYS;
+		return c->raw ? cx_fail(c, CX_BAD_PARAM, CX_WHY_KERNELS) : CX_OK;
 	}
 	s->kind = mode == CX_MKC_MODE_MTT ? UP_MR_PAGES : UP_MR_LIST;
 	s->ksm = mode == CX_MKC_MODE_KSM;
@@ -57,13 +111,16 @@ static enum cx_status check_shape(struct cx_cmd *c, const uint8_t *mkc, struct s
 }
 
 /* Some of the pages, from c->done on. */
-static void fill_pages(struct cx_cmd *c, struct up_mr *mr, uint32_t count)
+static void fill_pages(struct cx_cmd *c, struct up_mr *mr, const struct shape *s)
 {
 	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
-	uint32_t left = count - c->done, n = left < STEP_PAGES ? left : STEP_PAGES;
+	uint32_t left = s->count - c->done, n = left < STEP_PAGES ? left : STEP_PAGES;
 
 	/* Without paging, entries of a command need no bits beside the address: 0 is a page. */
-	cx_mkey_write_entries(mr, c->done, entries + c->done * CX_MTT_BYTES, n, 0);
+	if (!s->umem)
+		cx_mkey_write_entries(mr, c->done, entries + c->done * CX_MTT_BYTES, n, 0);
+	for (uint32_t i = c->done; s->umem && i < c->done + n; i++)
+		mr->pages[i] = cx_umem_address(s->umem, s->first + ((uint64_t)i << s->page_shift));
 	c->done += n;
 }
 
@@ -85,7 +142,7 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 {
 	const struct cx_mkey_seg *seg = (const struct cx_mkey_seg *)mkc;
 	const uint8_t *entries = c->in + CX_CREATE_MKEY_IN_ENTRIES_AT;
-	uint32_t shift = cx_get(mkc, CX_MKC_LOG_PAGE_SIZE);
+	uint32_t shift = s->page_shift;
 
 	if (s->kind == UP_MR_PAGES && s->count && shift < CX_PAGE_SHIFT)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
@@ -107,11 +164,48 @@ static enum cx_status fill(struct cx_cmd *c, struct up_mr *mr, const uint8_t *mk
 	return CX_OK;
 }
 
+/* The key is a process's: it has hold of its domain and its memory. */
+static enum cx_status claim(struct cx_cmd *c, struct up_mr *mr, const struct shape *s)
+{
+	struct cx_user_mkey *user;
+
+	if (!c->uid && !s->umem)
+		return CX_OK;
+	user = up_arena_alloc(c->dev->hca.arena, sizeof(*user));
+	if (!user)
+		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
+	mr->device = user;
+	user->uid = cx_own(c);
+	if (c->uid) {
+		user->pdn = mr->pdn;
+		cx_pd_find(c, user->pdn)->users++;
+	}
+	if (s->umem) {
+		user->umem = s->umem->id;
+		s->umem->users++;
+	}
+	return CX_OK;
+}
+
+static void disclaim(struct cx_device *dev, struct up_mr *mr)
+{
+	struct cx_user_mkey *user = mr->device;
+
+	if (!user)
+		return;
+	if (user->uid)
+		((struct cx_number *)up_table_get(&dev->pds, user->pdn))->users--;
+	cx_umem_put(dev, user->umem);
+	cx_disown(dev, user->uid);
+	up_arena_free(dev->hca.arena, user, sizeof(*user));
+}
+
 static void destroy(struct cx_device *dev, struct up_mr *mr)
 {
 	up_world_stop(dev->port->fabric);
 	up_mr_unlink(&dev->hca, mr);
 	up_world_start(dev->port->fabric);
+	disclaim(dev, mr);
 	up_mr_free(mr);
 }
 
@@ -130,6 +224,8 @@ static enum cx_status begin(struct cx_cmd *c, const uint8_t *mkc, const struct s
 	if (!mr)
 		return cx_fail(c, CX_LIM_ERR, CX_WHY_NO_MEMORY);
 	status = fill(c, mr, mkc, shape);
+	if (status == CX_OK)
+		status = claim(c, mr, shape);
 	if (status != CX_OK) {
 		destroy(dev, mr);
 		return status;
@@ -164,7 +260,7 @@ enum cx_status cx_create_mkey(struct cx_cmd *c)
 	if (status != CX_OK)
 		return status;
 	if (shape.kind == UP_MR_PAGES)
-		fill_pages(c, c->work, shape.count);
+		fill_pages(c, c->work, &shape);
 	c->again = shape.kind == UP_MR_PAGES && c->done < shape.count;
 	if (!c->again)
 		publish(c, c->work, mkc, &shape);
@@ -183,7 +279,9 @@ enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 {
 	struct up_mr *mr = mr_get(c);
 
-	if (!mr || cx_cmd_object(c) == c->dev->reserved_key >> 8)
+	if (!mr)
+		return CX_BAD_RES;
+	if (cx_cmd_object(c) == c->dev->reserved_key >> 8)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
 	if (!c->work)
 		revoke(c->dev, mr);
@@ -205,7 +303,7 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 	const struct up_mr *mr = mr_get(c);
 
 	if (!mr)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
+		return CX_BAD_RES;
 	/* A registration may be under way. */
 	up_world_stop(c->dev->port->fabric);
 	cx_set(mkc, CX_MKC_FREE, !mr->valid);

@@ -17,7 +17,7 @@ struct cx_qp *cx_qp_get(struct cx_cmd *c)
 {
 	struct up_qp *qp = up_table_get(&c->dev->hca.qps, cx_cmd_object(c));
 
-	return qp ? cx_qp(qp) : NULL;
+	return cx_found(c, qp, CX_WHY_NO_QP) && cx_acts_on(c, cx_qp(qp)->uid) ? cx_qp(qp) : NULL;
 }
 
 static enum cx_status parse_type(struct cx_cmd *c, struct cx_qp *qp, const uint8_t *qpc)
@@ -52,6 +52,10 @@ static enum cx_status parse_type(struct cx_cmd *c, struct cx_qp *qp, const uint8
 	default:
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_TYPE);
 	}
+	/* These reach what no process may: all memory, regions of pages, management. */
+	if (c->uid &&
+	    (base->is_special || base->type == UP_QP_LOCAL || base->privileged || qp->fre))
+		return cx_fail(c, CX_BAD_PARAM, CX_WHY_KERNELS);
 	return CX_OK;
 }
 
@@ -77,6 +81,8 @@ static enum cx_status parse_receives(struct cx_cmd *c, struct cx_qp *qp, const u
 		srq = up_table_get(&c->dev->hca.srqs, cx_get(qpc, CX_QPC_SRQN_RMPN_XRQN));
 		if (!srq || srq->xrc)
 			return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		if (!cx_refers_to(c, cx_srq(srq)->uid))
+			return CX_BAD_RES;
 		qp->base.srq = srq;
 		return CX_OK;
 	default:
@@ -84,11 +90,16 @@ static enum cx_status parse_receives(struct cx_cmd *c, struct cx_qp *qp, const u
 	}
 }
 
-static struct up_cq *find_cq(struct cx_cmd *c, uint32_t cqn)
+/* Kernels before 5.14 own the pages of processes, too. */
+static bool find_uar(struct cx_cmd *c, uint32_t page)
 {
-	struct cx_cq *cq = up_table_get(&c->dev->cqs, cqn);
+	const struct cx_uar *uar = page < CX_UAR_PAGES ? &c->dev->uars[page] : NULL;
 
-	return cq ? &cq->base : NULL;
+	if (!uar || !uar->allocated) {
+		c->syndrome = CX_WHY_NO_UAR;
+		return false;
+	}
+	return !uar->uid || cx_refers_to(c, uar->uid);
 }
 
 /* What the QP refers to. Each must exist as far as the QP uses it. */
@@ -98,21 +109,46 @@ static enum cx_status parse_references(struct cx_cmd *c, struct cx_qp *qp, const
 
 	base->pdn = cx_get(qpc, CX_QPC_PD);
 	base->xrcd = cx_get(qpc, CX_QPC_XRCD);
-	base->send_cq = find_cq(c, cx_get(qpc, CX_QPC_CQN_SND));
-	base->recv_cq = find_cq(c, cx_get(qpc, CX_QPC_CQN_RCV));
 	/* The registration QP gets its domain when it is initialized. */
 	if (base->type == UP_QP_LOCAL)
 		base->pdn = 0;
-	else if (!up_table_get(&c->dev->pds, base->pdn))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_PD);
-	if (base->type == UP_QP_XRC_TGT && !up_table_get(&c->dev->xrcds, base->xrcd))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_XRCD);
-	if ((base->has_sq && !base->send_cq) || ((base->has_rq || base->srq) && !base->recv_cq))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
+	else if (!cx_pd_find(c, base->pdn))
+		return CX_BAD_RES;
+	if (base->type == UP_QP_XRC_TGT && !cx_xrcd_find(c, base->xrcd))
+		return CX_BAD_RES;
+	base->send_cq = cx_cq_find(c, cx_get(qpc, CX_QPC_CQN_SND));
+	if (base->has_sq && !base->send_cq)
+		return CX_BAD_RES;
+	base->recv_cq = cx_cq_find(c, cx_get(qpc, CX_QPC_CQN_RCV));
+	if ((base->has_rq || base->srq) && !base->recv_cq)
+		return CX_BAD_RES;
 	qp->uar_page = cx_get(qpc, CX_QPC_UAR_PAGE);
-	if (base->has_sq && (qp->uar_page >= CX_UAR_PAGES || !c->dev->uars[qp->uar_page].allocated))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_UAR);
-	return CX_OK;
+	return base->has_sq && !find_uar(c, qp->uar_page) ? CX_BAD_RES : CX_OK;
+}
+
+static enum cx_status take_memory(struct cx_cmd *c, struct cx_qp *qp, const uint8_t *qpc,
+				  const struct cx_ring *ring)
+{
+	const struct cx_record dbr = {
+		.bytes = CX_DBR_BYTES,
+		.umem = {.valid = cx_get(qpc, CX_QPC_DBR_UMEM_VALID),
+			 .id = cx_get(qpc, CX_QPC_DBR_UMEM_ID),
+			 .offset = cx_get64(qpc, CX_QPC_DBR_ADDR)},
+	};
+	enum cx_status status = cx_dbr_take(c, &dbr, &qp->dbr_gpa, &qp->dbr_umem);
+
+	if (status != CX_OK)
+		return status;
+	status = cx_ring_take(c, ring, &qp->buf);
+	if (status != CX_OK)
+		cx_umem_put(c->dev, qp->dbr_umem);
+	return status;
+}
+
+static void drop_memory(struct cx_qp *qp)
+{
+	cx_ring_drop(qp->dev, &qp->buf);
+	cx_umem_put(qp->dev, qp->dbr_umem);
 }
 
 /* The buffer holds the receive queue, then the send queue. */
@@ -124,8 +160,10 @@ static enum cx_status parse_ring(struct cx_cmd *c, struct cx_qp *qp, const uint8
 		.page_offset = cx_get(qpc, CX_QPC_PAGE_OFFSET),
 		.element = CX_WQE_BB,
 		.pas_at = CX_CREATE_QP_IN_PAS_AT,
+		.umem = {.valid = cx_get(c->in, CX_CREATE_QP_IN_WQ_UMEM_VALID),
+			 .id = cx_get(c->in, CX_CREATE_QP_IN_WQ_UMEM_ID),
+			 .offset = cx_get64(c->in, CX_CREATE_QP_IN_WQ_UMEM_OFFSET)},
 	};
-	enum cx_status status;
 
 	qp->log_rq_size = (uint8_t)cx_get(qpc, CX_QPC_LOG_RQ_SIZE);
 	qp->log_rq_stride = (uint8_t)(cx_get(qpc, CX_QPC_LOG_RQ_STRIDE) + LOG_RQ_STRIDE_UNIT);
@@ -144,11 +182,7 @@ static enum cx_status parse_ring(struct cx_cmd *c, struct cx_qp *qp, const uint8
 	}
 	qp->sq_offset = rq_bytes;
 	ring.bytes = rq_bytes + sq_bytes;
-	if (!ring.bytes)
-		return CX_OK;
-	qp->dbr_gpa = cx_get64(qpc, CX_QPC_DBR_ADDR);
-	status = cx_dbr_check(c, qp->dbr_gpa, CX_DBR_BYTES);
-	return status == CX_OK ? cx_ring_take(c, &ring, &qp->buf) : status;
+	return ring.bytes ? take_memory(c, qp, qpc, &ring) : CX_OK;
 }
 
 static enum cx_status parse(struct cx_cmd *c, struct cx_qp *qp)
@@ -156,6 +190,8 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_qp *qp)
 	const uint8_t *qpc = c->in + CX_QP_IN_QPC_AT;
 	enum cx_status status;
 
+	c->raw = c->uid && (cx_get(c->in, CX_CREATE_QP_IN_WQ_UMEM_VALID) ||
+			    cx_get(qpc, CX_QPC_DBR_UMEM_VALID));
 	qp->dev = c->dev;
 	qp->base.hca = &c->dev->hca;
 	qp->base.attr.mtu = UP_MTU_BYTES;
@@ -175,8 +211,8 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_qp *qp)
 /* Counts the QP as a user of its domains, or no longer. World stopped. */
 static void count_user(struct cx_qp *qp, uint32_t n)
 {
-	struct cx_pd *pd = up_table_get(&qp->dev->pds, qp->base.pdn);
-	struct cx_xrcd *xrcd = up_table_get(&qp->dev->xrcds, qp->base.xrcd);
+	struct cx_number *pd = up_table_get(&qp->dev->pds, qp->base.pdn);
+	struct cx_number *xrcd = up_table_get(&qp->dev->xrcds, qp->base.xrcd);
 
 	if (qp->base.type != UP_QP_LOCAL)
 		pd->users += n;
@@ -229,10 +265,11 @@ enum cx_status cx_create_qp(struct cx_cmd *c)
 	err = publish(qp);
 	up_world_start(c->dev->port->fabric);
 	if (err) {
-		cx_ring_drop(c->dev, &qp->buf);
+		drop_memory(qp);
 		up_arena_free(c->dev->hca.arena, qp, sizeof(*qp));
 		return publish_failed(c, err);
 	}
+	qp->uid = cx_own(c);
 	cx_set(c->out, CX_OUT_OBJECT, qp->base.qpn);
 	return CX_OK;
 }
@@ -244,7 +281,8 @@ void cx_qp_free(struct cx_qp *qp)
 	up_mcast_forget(&qp->base);
 	count_user(qp, -1u);
 	up_qp_destroy(&qp->base);
-	cx_ring_drop(qp->dev, &qp->buf);
+	cx_disown(qp->dev, qp->uid);
+	drop_memory(qp);
 	up_arena_free(qp->dev->hca.arena, qp, sizeof(*qp));
 }
 
@@ -260,7 +298,7 @@ enum cx_status cx_destroy_qp(struct cx_cmd *c)
 	struct cx_qp *qp = cx_qp_get(c);
 
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	up_world_stop(c->dev->port->fabric);
 	if (cx_qp_flush(c, qp))
 		cx_qp_free(qp);
@@ -287,7 +325,7 @@ enum cx_status cx_query_qp(struct cx_cmd *c)
 	struct cx_qp *qp = cx_qp_get(c);
 
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	memcpy(qpc, qp->raw_ctx, sizeof(qp->raw_ctx));
 	up_world_stop(c->dev->port->fabric);
 	cx_qp_locate(qp);

@@ -168,6 +168,9 @@ static enum cx_status check(struct cx_cmd *c, const struct cx_qp *qp, const uint
 	if ((set & CX_OPT_PKEY_INDEX) &&
 	    cx_get(path, CX_ADS_PKEY_INDEX) >= UP_ARRAY_SIZE(c->dev->hca.pkeys))
 		return cx_fail(c, CX_BAD_INDEX, CX_WHY_ATTRIBUTE);
+	if ((set & CX_OPT_COUNTER_SET_ID) &&
+	    !cx_counter_find(c, cx_get(qpc, CX_QPC_COUNTER_SET_ID)))
+		return CX_BAD_RES;
 	return CX_OK;
 }
 
@@ -191,7 +194,7 @@ enum cx_status cx_modify_qp(struct cx_cmd *c)
 	if (!t)
 		return cx_fail(c, CX_BAD_OP, CX_WHY_UNKNOWN_OPCODE);
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	set = t->sets | (cx_get(c->in, CX_QP_IN_OPT_PARAM_MASK) & SET_ALL_OPTIONAL);
 	status = check(c, qp, qpc, set);
 	if (status != CX_OK)
@@ -212,7 +215,7 @@ static enum cx_status force(struct cx_cmd *c, enum up_qp_state to)
 	struct cx_qp *qp = cx_qp_get(c);
 
 	if (!qp)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_QP);
+		return CX_BAD_RES;
 	up_world_stop(c->dev->port->fabric);
 	/* In the error state what was posted is flushed; a reset would only forget it. */
 	if (to != UP_QPS_RESET || cx_qp_flush(c, qp))

@@ -9,11 +9,11 @@
 
 #define STEP_QPS 1024 /* looked at for a counter before others may have their turn */
 
-/* Puts a zeroed object of `size` in the table; its number goes to the output. */
+/* Puts a zeroed object of `size`, which begins as a number does, in the table. */
 static enum cx_status alloc_number(struct cx_cmd *c, struct up_table *table, size_t size,
 				   uint32_t field)
 {
-	void *object = calloc(1, size);
+	struct cx_number *object = calloc(1, size);
 	int64_t id;
 
 	if (!object)
@@ -23,43 +23,68 @@ static enum cx_status alloc_number(struct cx_cmd *c, struct up_table *table, siz
 		free(object);
 		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
 	}
+	object->uid = cx_own(c);
 	cx_set(c->out, field, (uint32_t)id);
 	return CX_OK;
+}
+
+static enum cx_status dealloc_number(struct cx_cmd *c, struct up_table *table, uint32_t id,
+				     enum cx_reason why)
+{
+	struct cx_number *object = up_table_get(table, id);
+
+	if (!cx_found(c, object, why) || !cx_acts_on(c, object->uid))
+		return CX_BAD_RES;
+	if (object->users)
+		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
+	cx_disown(c->dev, object->uid);
+	free(up_table_del(table, id));
+	return CX_OK;
+}
+
+static struct cx_number *find_number(struct cx_cmd *c, const struct up_table *table, uint32_t id,
+				     enum cx_reason why)
+{
+	struct cx_number *object = up_table_get(table, id);
+
+	return cx_found(c, object, why) && cx_refers_to(c, object->uid) ? object : NULL;
+}
+
+struct cx_number *cx_pd_find(struct cx_cmd *c, uint32_t pdn)
+{
+	return find_number(c, &c->dev->pds, pdn, CX_WHY_NO_PD);
+}
+
+struct cx_number *cx_xrcd_find(struct cx_cmd *c, uint32_t xrcdn)
+{
+	return find_number(c, &c->dev->xrcds, xrcdn, CX_WHY_NO_XRCD);
+}
+
+/* The kernel may name one that is not there: nothing is counted then. */
+bool cx_counter_find(struct cx_cmd *c, uint32_t id)
+{
+	return !id || !c->uid || find_number(c, &c->dev->counters, id, CX_WHY_NO_COUNTER);
 }
 
 /* No worker looks at these tables, so the world goes on. */
 enum cx_status cx_alloc_pd(struct cx_cmd *c)
 {
-	return alloc_number(c, &c->dev->pds, sizeof(struct cx_pd), CX_OUT_OBJECT);
+	return alloc_number(c, &c->dev->pds, sizeof(struct cx_number), CX_OUT_OBJECT);
 }
 
 enum cx_status cx_dealloc_pd(struct cx_cmd *c)
 {
-	struct cx_pd *pd = up_table_get(&c->dev->pds, cx_cmd_object(c));
-
-	if (!pd)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_PD);
-	if (pd->users)
-		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
-	free(up_table_del(&c->dev->pds, cx_cmd_object(c)));
-	return CX_OK;
+	return dealloc_number(c, &c->dev->pds, cx_cmd_object(c), CX_WHY_NO_PD);
 }
 
 enum cx_status cx_alloc_xrcd(struct cx_cmd *c)
 {
-	return alloc_number(c, &c->dev->xrcds, sizeof(struct cx_xrcd), CX_OUT_OBJECT);
+	return alloc_number(c, &c->dev->xrcds, sizeof(struct cx_number), CX_OUT_OBJECT);
 }
 
 enum cx_status cx_dealloc_xrcd(struct cx_cmd *c)
 {
-	struct cx_xrcd *xrcd = up_table_get(&c->dev->xrcds, cx_cmd_object(c));
-
-	if (!xrcd)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_XRCD);
-	if (xrcd->users)
-		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
-	free(up_table_del(&c->dev->xrcds, cx_cmd_object(c)));
-	return CX_OK;
+	return dealloc_number(c, &c->dev->xrcds, cx_cmd_object(c), CX_WHY_NO_XRCD);
 }
 
 enum cx_status cx_alloc_uar(struct cx_cmd *c)
@@ -74,6 +99,7 @@ enum cx_status cx_alloc_uar(struct cx_cmd *c)
 			continue;
 		cx_uar_clean(dev, page);
 		dev->uars[page].allocated = true;
+		dev->uars[page].uid = cx_own(c);
 		dev->uar_next = page - CX_UAR_FIRST + 1;
 		cx_set(c->out, CX_OUT_OBJECT, page);
 		return CX_OK;
@@ -84,12 +110,16 @@ enum cx_status cx_alloc_uar(struct cx_cmd *c)
 enum cx_status cx_dealloc_uar(struct cx_cmd *c)
 {
 	uint32_t page = cx_cmd_object(c);
+	struct cx_uar *uar = page < CX_UAR_PAGES ? &c->dev->uars[page] : NULL;
 
-	if (page >= CX_UAR_PAGES || !c->dev->uars[page].allocated)
+	if (!uar || !uar->allocated)
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_UAR);
-	if (c->dev->uars[page].users)
+	if (!cx_acts_on(c, uar->uid))
+		return CX_BAD_RES;
+	if (uar->users)
 		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
-	c->dev->uars[page].allocated = false;
+	cx_disown(c->dev, uar->uid);
+	uar->allocated = false;
 	return CX_OK;
 }
 
@@ -101,12 +131,9 @@ enum cx_status cx_alloc_q_counter(struct cx_cmd *c)
 
 enum cx_status cx_dealloc_q_counter(struct cx_cmd *c)
 {
-	uint32_t id = cx_get(c->in, CX_DEALLOC_Q_COUNTER_IN_COUNTER_SET_ID);
-
-	if (!up_table_get(&c->dev->counters, id))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_COUNTER);
-	free(up_table_del(&c->dev->counters, id));
-	return CX_OK;
+	return dealloc_number(c, &c->dev->counters,
+			      cx_get(c->in, CX_DEALLOC_Q_COUNTER_IN_COUNTER_SET_ID),
+			      CX_WHY_NO_COUNTER);
 }
 
 void cx_counter_absorb(struct cx_device *dev, const struct cx_qp *qp)
@@ -145,8 +172,8 @@ enum cx_status cx_query_q_counter(struct cx_cmd *c)
 	struct cx_counter *set = up_table_get(&c->dev->counters, id);
 	uint32_t rnr;
 
-	if (!set)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_COUNTER);
+	if (!cx_found(c, set, CX_WHY_NO_COUNTER) || !cx_acts_on(c, set->base.uid))
+		return CX_BAD_RES;
 	rnr = c->done ? cx_get(c->out, CX_QUERY_Q_COUNTER_OUT_RNR_NAK_RETRY_ERR)
 		      : (uint32_t)set->rnr;
 	rnr = add_some(c, id, rnr);

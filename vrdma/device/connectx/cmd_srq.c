@@ -17,7 +17,7 @@ static_assert(sizeof(((struct cx_srq *)0)->raw_ctx) >= CX_SRQC_BYTES &&
 struct srq_params {
 	struct cx_ring ring;
 	uint32_t log_size, log_stride, pdn, xrcd, cqn, user_index, limit;
-	uint64_t dbr;
+	struct cx_record dbr;
 	const uint8_t *ctx;
 	uint32_t ctx_bytes;
 	bool xrc, rmp, cyclic;
@@ -33,7 +33,7 @@ static struct srq_params srqc_params(const struct cx_cmd *c)
 		.pdn = cx_get(srqc, CX_SRQC_PD),
 		.user_index = CX_NO_USER_INDEX,
 		.limit = cx_get(srqc, CX_SRQC_LWM),
-		.dbr = cx_get64(srqc, CX_SRQC_DBR_ADDR),
+		.dbr.umem.offset = cx_get64(srqc, CX_SRQC_DBR_ADDR),
 		.ctx = srqc,
 		.ctx_bytes = CX_SRQC_BYTES,
 	};
@@ -54,6 +54,13 @@ static struct srq_params xrc_params(const struct cx_cmd *c)
 	p.cqn = cx_get(ctx, CX_XRC_SRQC_CQN);
 	if (!cx_get(ctx, CX_XRC_SRQC_USER_INDEX_EQUAL_XRC_SRQN))
 		p.user_index = cx_get(ctx, CX_XRC_SRQC_USER_INDEX);
+	p.ring.umem = (struct cx_umem_use){
+		.valid = cx_get(c->in, CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_VALID),
+		.id = cx_get(c->in, CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_ID),
+		.offset = cx_get64(c->in, CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_OFFSET),
+	};
+	p.dbr.umem.valid = cx_get(ctx, CX_XRC_SRQC_DBR_UMEM_VALID);
+	p.dbr.umem.id = cx_get(ctx, CX_XRC_SRQC_DBR_UMEM_ID);
 	return p;
 }
 
@@ -66,7 +73,9 @@ static struct srq_params rmp_params(const struct cx_cmd *c)
 		.pdn = cx_get(wq, CX_WQ_PD),
 		.user_index = CX_NO_USER_INDEX,
 		.limit = cx_get(wq, CX_WQ_LWM),
-		.dbr = cx_get64(wq, CX_WQ_DBR_ADDR),
+		.dbr.umem = {.valid = cx_get(wq, CX_WQ_DBR_UMEM_VALID),
+			     .id = cx_get(wq, CX_WQ_DBR_UMEM_ID),
+			     .offset = cx_get64(wq, CX_WQ_DBR_ADDR)},
 		.ctx = wq,
 		.ctx_bytes = CX_WQ_BYTES,
 		.rmp = true,
@@ -76,6 +85,11 @@ static struct srq_params rmp_params(const struct cx_cmd *c)
 	p.ring.log_page_size = (uint8_t)cx_get(wq, CX_WQ_LOG_WQ_PG_SZ);
 	p.ring.page_offset = cx_get(wq, CX_WQ_PAGE_OFFSET);
 	p.ring.pas_at = CX_CREATE_RMP_IN_PAS_AT;
+	p.ring.umem = (struct cx_umem_use){
+		.valid = cx_get(wq, CX_WQ_WQ_UMEM_VALID),
+		.id = cx_get(wq, CX_WQ_WQ_UMEM_ID),
+		.offset = cx_get64(wq, CX_WQ_WQ_UMEM_OFFSET),
+	};
 	return p;
 }
 
@@ -89,13 +103,11 @@ static enum cx_status check_params(struct cx_cmd *c, const struct srq_params *p)
 	if (p->log_size > CX_LOG_MAX_SRQ_SZ || p->log_stride < LOG_STRIDE_MIN ||
 	    1u << p->log_stride > max_bytes)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_SIZE);
-	if (!up_table_get(&c->dev->pds, p->pdn))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_PD);
-	if (p->xrc && !up_table_get(&c->dev->xrcds, p->xrcd))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_XRCD);
-	if (p->xrc && !up_table_get(&c->dev->cqs, p->cqn))
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_CQ);
-	return cx_dbr_check(c, p->dbr, CX_SRQ_DBR_BYTES);
+	if (!cx_pd_find(c, p->pdn))
+		return CX_BAD_RES;
+	if (p->xrc && (!cx_xrcd_find(c, p->xrcd) || !cx_cq_find(c, p->cqn)))
+		return CX_BAD_RES;
+	return CX_OK;
 }
 
 static void fill(struct cx_cmd *c, struct cx_srq *srq, const struct srq_params *p)
@@ -113,7 +125,6 @@ static void fill(struct cx_cmd *c, struct cx_srq *srq, const struct srq_params *
 	srq->user_index = p->user_index;
 	srq->is_rmp = p->rmp;
 	srq->cyclic = p->cyclic;
-	srq->dbr_gpa = p->dbr;
 	memcpy(srq->raw_ctx, p->ctx, p->ctx_bytes);
 	up_srq_init(&srq->base);
 }
@@ -121,8 +132,8 @@ static void fill(struct cx_cmd *c, struct cx_srq *srq, const struct srq_params *
 /* Counts the queue as a user of what it refers to, or no longer. World stopped. */
 static void count_user(struct cx_srq *srq, uint32_t n)
 {
-	struct cx_pd *pd = up_table_get(&srq->dev->pds, srq->base.pdn);
-	struct cx_xrcd *xrcd = up_table_get(&srq->dev->xrcds, srq->base.xrcd);
+	struct cx_number *pd = up_table_get(&srq->dev->pds, srq->base.pdn);
+	struct cx_number *xrcd = up_table_get(&srq->dev->xrcds, srq->base.xrcd);
 
 	pd->users += n;
 	if (!srq->base.xrc)
@@ -139,6 +150,7 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_srq *srq)
 	srqn = up_table_add(&c->dev->hca.srqs, &srq->base);
 	if (srqn >= 0) {
 		srq->base.srqn = (uint32_t)srqn;
+		srq->uid = cx_own(c);
 		count_user(srq, 1);
 	}
 	up_world_start(c->dev->port->fabric);
@@ -148,24 +160,46 @@ static enum cx_status publish(struct cx_cmd *c, struct cx_srq *srq)
 	return CX_OK;
 }
 
+static enum cx_status take_memory(struct cx_cmd *c, struct cx_srq *srq, struct srq_params *p)
+{
+	enum cx_status status;
+
+	p->dbr.bytes = CX_SRQ_DBR_BYTES;
+	p->ring.element = 1u << p->log_stride;
+	p->ring.bytes = (uint64_t)p->ring.element << p->log_size;
+	status = cx_dbr_take(c, &p->dbr, &srq->dbr_gpa, &srq->dbr_umem);
+	if (status != CX_OK)
+		return status;
+	status = cx_ring_take(c, &p->ring, &srq->buf);
+	if (status != CX_OK)
+		cx_umem_put(c->dev, srq->dbr_umem);
+	return status;
+}
+
+static void drop_memory(struct cx_srq *srq)
+{
+	cx_ring_drop(srq->dev, &srq->buf);
+	cx_umem_put(srq->dev, srq->dbr_umem);
+}
+
 static enum cx_status create(struct cx_cmd *c, struct srq_params *p)
 {
-	enum cx_status status = check_params(c, p);
+	enum cx_status status;
 	struct cx_srq *srq;
 
+	c->raw = c->uid && (p->ring.umem.valid || p->dbr.umem.valid);
+	status = check_params(c, p);
 	if (status != CX_OK)
 		return status;
 	srq = up_arena_alloc(c->dev->hca.arena, sizeof(*srq));
 	if (!srq)
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	fill(c, srq, p);
-	p->ring.element = 1u << p->log_stride;
-	p->ring.bytes = (uint64_t)p->ring.element << p->log_size;
-	status = cx_ring_take(c, &p->ring, &srq->buf);
+	status = take_memory(c, srq, p);
 	if (status == CX_OK) {
 		status = publish(c, srq);
 		if (status != CX_OK)
-			cx_ring_drop(c->dev, &srq->buf);
+			drop_memory(srq);
 	}
 	if (status != CX_OK)
 		up_arena_free(c->dev->hca.arena, srq, sizeof(*srq));
@@ -209,10 +243,11 @@ static struct cx_srq *srq_get(struct cx_cmd *c, enum kind kind)
 	struct up_srq *base = up_table_get(&c->dev->hca.srqs, cx_cmd_object(c));
 	enum kind is;
 
+	c->syndrome = CX_WHY_NO_SRQ;
 	if (!base)
 		return NULL;
 	is = base->xrc ? XRC : cx_srq(base)->is_rmp ? RMP : SRQ;
-	return is == kind ? cx_srq(base) : NULL;
+	return is == kind && cx_acts_on(c, cx_srq(base)->uid) ? cx_srq(base) : NULL;
 }
 
 void cx_srq_free(struct cx_srq *srq)
@@ -220,7 +255,8 @@ void cx_srq_free(struct cx_srq *srq)
 	count_user(srq, -1u);
 	up_srq_forget(&srq->base);
 	up_table_del(&srq->dev->hca.srqs, srq->base.srqn);
-	cx_ring_drop(srq->dev, &srq->buf);
+	cx_disown(srq->dev, srq->uid);
+	drop_memory(srq);
 	up_arena_free(srq->dev->hca.arena, srq, sizeof(*srq));
 }
 
@@ -229,7 +265,7 @@ static enum cx_status destroy(struct cx_cmd *c, enum kind kind)
 	struct cx_srq *srq = srq_get(c, kind);
 
 	if (!srq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		return CX_BAD_RES;
 	if (srq->base.users)
 		return cx_fail(c, CX_RES_BUSY, CX_WHY_IN_USE);
 	up_world_stop(c->dev->port->fabric);
@@ -258,7 +294,7 @@ static enum cx_status arm(struct cx_cmd *c, enum kind kind, uint32_t limit)
 	struct cx_srq *srq = srq_get(c, kind);
 
 	if (!srq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		return CX_BAD_RES;
 	if (limit >= 1u << srq->log_size)
 		return cx_fail(c, CX_BAD_PARAM, CX_WHY_ATTRIBUTE);
 	up_world_stop(c->dev->port->fabric);
@@ -287,7 +323,7 @@ enum cx_status cx_modify_rmp(struct cx_cmd *c)
 	const uint8_t *wq = c->in + CX_MODIFY_RMP_IN_RMPC_AT + CX_RMPC_WQ_AT;
 
 	if (!cx_get(c->in, CX_MODIFY_RMP_IN_BITMASK_LWM))
-		return srq_get(c, RMP) ? CX_OK : cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		return srq_get(c, RMP) ? CX_OK : CX_BAD_RES;
 	return arm(c, RMP, cx_get(wq, CX_WQ_LWM));
 }
 
@@ -297,7 +333,7 @@ static enum cx_status query(struct cx_cmd *c, enum kind kind)
 	const struct cx_srq *srq = srq_get(c, kind);
 
 	if (!srq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		return CX_BAD_RES;
 	memcpy(srqc, srq->raw_ctx, CX_SRQC_BYTES);
 	up_world_stop(c->dev->port->fabric);
 	cx_set(srqc, CX_SRQC_STATE, srq->base.error ? CX_SRQ_STATE_ERROR : CX_SRQ_STATE_GOOD);
@@ -322,7 +358,7 @@ enum cx_status cx_query_rmp(struct cx_cmd *c)
 	const struct cx_srq *srq = srq_get(c, RMP);
 
 	if (!srq)
-		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_SRQ);
+		return CX_BAD_RES;
 	memcpy(rmpc + CX_RMPC_WQ_AT, srq->raw_ctx, CX_WQ_BYTES);
 	up_world_stop(c->dev->port->fabric);
 	cx_set(rmpc, CX_RMPC_STATE, srq->base.error ? CX_RMP_STATE_ERR : CX_RMP_STATE_RDY);

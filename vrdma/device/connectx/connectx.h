@@ -11,7 +11,8 @@
  *   cmd.h      what a command's handler gets, and the handlers by file
  *   caps.c     capability groups
  *   cmd_*.c    commands by object: hca, res (PD, XRCD, UAR, counters), mkey, eq, cq, srq, qp,
- *              qp_modify, vport, reg, mcg; cmd_queue.c has what those of queues share
+ *              qp_modify, vport, reg, mcg, uctx (user contexts, and to whom objects belong), umem
+ *              (memory of processes); cmd_queue.c has what those of queues share
  *   buf.c      rings in guest memory, as page lists
  *   locate.c   where rings and doorbell records lie in the daemon's memory
  *   eq.c       event queue entries, interrupts
@@ -53,6 +54,7 @@ struct cx_buf {
 	uint32_t npages;
 	uint8_t page_shift;
 	uint32_t offset; /* of the ring's first byte in the first page */
+	uint32_t umem;	 /* that it lies in, or 0 */
 	uint64_t bytes;	 /* of the ring */
 	bool stretch;	 /* the pages follow one another */
 	/*
@@ -77,6 +79,7 @@ struct cx_eq {
 	struct cx_buf buf;
 	struct up_lock lock; /* taken even with one worker: the control thread posts events too */
 	uint32_t users;	     /* CQs */
+	uint16_t uid;
 };
 
 /* Where a queue stands with the watch list of its device. */
@@ -123,6 +126,8 @@ struct cx_cq {
 	uint16_t moderation_count, moderation_us;
 	struct cx_cq_watch watch;
 	uint8_t raw_ctx[64]; /* as created, for QUERY_CQ */
+	uint32_t dbr_umem;   /* or 0 */
+	uint16_t uid;
 };
 
 struct cx_srq {
@@ -140,6 +145,8 @@ struct cx_srq {
 	bool is_rmp;
 	bool cyclic;	      /* elements follow one another as they lie; links are not looked at */
 	uint8_t raw_ctx[192]; /* as created, for the query commands */
+	uint32_t dbr_umem;    /* or 0 */
+	uint16_t uid;
 };
 
 struct cx_qp {
@@ -161,12 +168,15 @@ struct cx_qp {
 	uint8_t service_type; /* qpc.st */
 	bool fre;	      /* qpc.fre: a kernel's QP, whose requests may register pages */
 	uint8_t raw_ctx[232]; /* qpc as created and modified, for QUERY_QP */
+	uint32_t dbr_umem;    /* or 0 */
+	uint16_t uid;
 };
 
 /* Doorbell words of one UAR page that QPs use. */
 struct cx_uar {
 	uint32_t users; /* QPs */
 	bool allocated;
+	uint16_t uid;
 	uint64_t seen[4]; /* last word at 0x800, 0x900, 0xa00, 0xb00 */
 };
 
@@ -201,7 +211,7 @@ struct cx_device {
 	uint32_t uar_scan; /* where of uar_watch[] the next round begins; at the end: at 0 */
 	uint32_t uar_next; /* where ALLOC_UAR looks first */
 	struct up_lock locate_lock; /* of the addresses in QPs, which two workers may look up */
-	struct up_table pds, xrcds, cqs, counters;
+	struct up_table pds, xrcds, cqs, counters, uctxs, umems;
 	struct cx_eq *eqs[CX_MAX_EQ];
 	struct cx_eq *cmd_eq;	      /* the one that asked for command completions */
 	int vectors[CX_MSIX_VECTORS]; /* eventfds or -1 */

@@ -109,6 +109,8 @@ const struct up_vfio_stats *cx_device_socket_stats(const struct cx_device *dev)
 
 static void fini_tables(struct cx_device *dev)
 {
+	up_table_fini(&dev->umems);
+	up_table_fini(&dev->uctxs);
 	up_table_fini(&dev->counters);
 	up_table_fini(&dev->cqs);
 	up_table_fini(&dev->xrcds);
@@ -134,6 +136,10 @@ static int init_tables(struct cx_device *dev)
 		err = up_table_init(&dev->cqs, 1u << CX_LOG_MAX_CQ, FIRST_CQN);
 	if (!err)
 		err = up_table_init(&dev->counters, CX_MAX_COUNTERS, FIRST_NUMBER);
+	if (!err)
+		err = up_table_init(&dev->uctxs, 1u << CX_LOG_MAX_UCTX, FIRST_NUMBER);
+	if (!err)
+		err = up_table_init(&dev->umems, 1u << CX_LOG_MAX_UMEM, FIRST_NUMBER);
 	if (err)
 		fini_tables(dev);
 	return err;

@@ -22,6 +22,8 @@ enum table {
 	XRCDS,
 	PDS,
 	COUNTERS,
+	UCTXS,
+	UMEMS,
 	NR_TABLES,
 };
 
@@ -41,7 +43,7 @@ static struct up_table *table_of(struct cx_device *dev, unsigned i)
 	struct up_table *const tables[] = {
 		[QPS] = &dev->hca.qps,	     [SRQS] = &dev->hca.srqs, [CQS] = &dev->cqs,
 		[MRS] = &dev->hca.mrs,	     [XRCDS] = &dev->xrcds,   [PDS] = &dev->pds,
-		[COUNTERS] = &dev->counters,
+		[COUNTERS] = &dev->counters, [UCTXS] = &dev->uctxs,   [UMEMS] = &dev->umems,
 	};
 
 	return tables[i];
@@ -83,7 +85,16 @@ static bool free_region(struct up_arena *arena, void *object)
 
 	if (!up_mr_shrink_table(mr))
 		return false;
+	up_arena_free(arena, mr->device, sizeof(struct cx_user_mkey));
 	up_mr_free(mr);
+	return true;
+}
+
+static bool free_umem(struct up_arena *arena, void *object)
+{
+	if (!cx_umem_shrink(arena, object))
+		return false;
+	up_arena_free(arena, object, sizeof(struct cx_umem));
 	return true;
 }
 
@@ -94,8 +105,9 @@ static bool free_number(struct up_arena *arena, void *object)
 }
 
 static bool (*const free_object[])(struct up_arena *arena, void *object) = {
-	[QPS] = free_qp,       [SRQS] = free_srq,   [CQS] = free_cq,	      [MRS] = free_region,
-	[XRCDS] = free_number, [PDS] = free_number, [COUNTERS] = free_number,
+	[QPS] = free_qp,	  [SRQS] = free_srq,	 [CQS] = free_cq,
+	[MRS] = free_region,	  [XRCDS] = free_number, [PDS] = free_number,
+	[COUNTERS] = free_number, [UCTXS] = free_number, [UMEMS] = free_umem,
 };
 
 static void free_eqs(struct cx_remains *r)
