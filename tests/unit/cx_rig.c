@@ -105,6 +105,7 @@ void rig_begin(uint16_t opcode, uint16_t op_mod, uint32_t in_len)
 {
 	memset(rig.in, 0, sizeof(rig.in));
 	cx_set(rig.in, CX_IN_OPCODE, opcode);
+	cx_set(rig.in, CX_IN_UID, rig.uid);
 	cx_set(rig.in, CX_IN_OP_MOD, op_mod);
 	rig.in_len = in_len;
 	rig.out_len = sizeof(rig.out);
@@ -189,6 +190,31 @@ uint32_t rig_object(void)
 uint32_t rig_alloc_number(uint16_t opcode)
 {
 	assert_int_equal(rig_simple(opcode, 0), CX_OK);
+	return rig_object();
+}
+
+uint16_t rig_become_user(void)
+{
+	rig.uid = 0;
+	rig_begin(CX_CMD_CREATE_UCTX, 0, CX_CREATE_UCTX_IN_BYTES);
+	rig_ok();
+	rig.uid = (uint16_t)cx_get(rig.out, CX_CREATE_UCTX_OUT_UID);
+	return rig.uid;
+}
+
+void rig_begin_umem(uint32_t pages)
+{
+	rig_begin(CX_CMD_CREATE_UMEM, 0, CX_CREATE_UMEM_IN_BYTES);
+	cx_set64(rig.in, CX_CREATE_UMEM_IN_NUM_OF_MTT, pages);
+	rig_pages(CX_CREATE_UMEM_IN_MTT_AT, pages);
+	for (uint32_t i = 0; i < pages; i++)
+		rig.in[CX_CREATE_UMEM_IN_MTT_AT + i * CX_MTT_BYTES + 7] |= CX_MTT_WRITE;
+}
+
+uint32_t rig_create_umem(uint32_t pages)
+{
+	rig_begin_umem(pages);
+	rig_ok();
 	return rig_object();
 }
 

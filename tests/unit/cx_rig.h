@@ -24,6 +24,7 @@ struct rig {
 	uint64_t cmdq;		     /* guest-physical */
 	uint8_t in[8192], out[8192]; /* of the next command; in[] is zeroed by rig_begin() */
 	uint32_t in_len, out_len;
+	uint16_t uid; /* that rig_begin() puts in each command; 0: the kernel's */
 };
 
 extern struct rig rig;
@@ -64,6 +65,12 @@ uint32_t rig_send(void);
 uint32_t rig_simple(uint16_t opcode, uint32_t object);
 /* ALLOC_*: the number in CX_OUT_OBJECT. */
 uint32_t rig_alloc_number(uint16_t opcode);
+
+/* A context of a process, and from then on each command is for it. */
+uint16_t rig_become_user(void);
+/* Memory of a process, of new pages that it may write; destroyed by rig_simple(). */
+void rig_begin_umem(uint32_t pages);
+uint32_t rig_create_umem(uint32_t pages);
 
 /* Fills the page list at `at` with one stretch of new memory, and returns its address. */
 uint64_t rig_pages(uint32_t at, uint32_t count);
