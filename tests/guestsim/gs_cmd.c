@@ -191,13 +191,21 @@ static int run(struct gs_vm *vm, const uint8_t *in, uint32_t inlen, uint8_t *out
 
 int gs_cmd_raw(struct gs_vm *vm, const void *in, uint32_t inlen, void *out, uint32_t outlen)
 {
+	uint8_t *composed = NULL;
 	int err;
 
+	if (vm->devx) {
+		composed = gs_alloc(inlen);
+		memcpy(composed, in, inlen);
+		inlen = gs_devx_compose(vm, composed, inlen);
+		in = composed;
+	}
 	if (vm->on_command)
 		vm->on_command(vm, in, inlen, outlen);
 	pthread_mutex_lock(&vm->cmd_lock);
 	err = run(vm, in, inlen, out, outlen);
 	pthread_mutex_unlock(&vm->cmd_lock);
+	free(composed);
 	return err;
 }
 

@@ -31,6 +31,9 @@ void gs_eq_create(struct gs_vm *vm, struct gs_eq *eq, unsigned vector, unsigned 
 		gs_fail("event queue of %u entries is too large", eq->nent);
 	n = gs_ram_pages(vm, ring, bytes, 12, pages);
 	cx_set(in, CX_IN_OPCODE, CX_CMD_CREATE_EQ);
+	/* Those of completions are for all processes. */
+	if (!event_mask)
+		cx_set(in, CX_IN_UID, CX_SHARED_UID);
 	up_put_be64(in + CX_CREATE_EQ_IN_EVENT_BITMASK_AT, event_mask);
 	cx_set(eqc, CX_EQC_LOG_EQ_SIZE, log_size);
 	cx_set(eqc, CX_EQC_UAR_PAGE, vm->uar);

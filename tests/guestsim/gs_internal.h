@@ -16,6 +16,9 @@ void gs_ram_fini(struct gs_vm *vm);
 void gs_cmd_init(struct gs_vm *vm);
 void gs_cmd_fini(struct gs_vm *vm);
 
+/* gs_devx.c: makes the command the process's. Returns its new length, which is not more. */
+uint32_t gs_devx_compose(struct gs_vm *vm, uint8_t *in, uint32_t inlen);
+
 /* gs_event.c */
 void gs_eq_create(struct gs_vm *vm, struct gs_eq *eq, unsigned vector, unsigned log_size,
 		  uint64_t event_mask);

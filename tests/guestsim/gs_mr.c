@@ -57,12 +57,25 @@ struct gs_pd *gs_pd_create(struct gs_vm *vm)
 
 	pd->vm = vm;
 	pd->pdn = gs_cmd_alloc(vm, CX_CMD_ALLOC_PD);
+	if (vm->devx)
+		return pd;
 	/* mlx5_ib_get_dma_mr(), which every protection domain of the kernel has */
 	c = begin(vm, pd->pdn, CX_MKC_MODE_PA, 0);
 	set_access(c.mkc, GS_ALL);
 	cx_set(c.mkc, CX_MKC_LENGTH64, 1);
 	pd->dma_key = execute(vm, &c);
 	return pd;
+}
+
+int gs_pd_destroy(struct gs_pd *pd)
+{
+	int err = 0;
+
+	if (pd->dma_key)
+		err = gs_cmd_object(pd->vm, CX_CMD_DESTROY_MKEY, 0, pd->dma_key >> 8);
+	if (!err)
+		err = gs_cmd_object(pd->vm, CX_CMD_DEALLOC_PD, 0, pd->pdn);
+	return err;
 }
 
 static struct gs_mr *new_mr(struct gs_pd *pd, uint64_t addr, uint64_t len, unsigned access)

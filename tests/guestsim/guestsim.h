@@ -159,6 +159,8 @@ struct gs_vm {
 	pthread_mutex_t event_lock;
 	struct gs_event backlog[GS_EVENT_BACKLOG];
 	unsigned nr_backlog;
+	/* The process that commands are for, which composes them itself (gs_devx.c); NULL: none */
+	struct gs_devx *devx;
 	/* What the driver keeps for itself */
 	uint32_t uar;
 	uint8_t caps[CX_CAP_BYTES];
@@ -240,6 +242,18 @@ void gs_event_expect(struct gs_vm *vm, uint8_t type, uint32_t number);
 void gs_event_expect_none(struct gs_vm *vm, uint8_t type, unsigned ms);
 void gs_event_forget(struct gs_vm *vm);
 
+/* ---- processes that compose their commands (gs_devx.c) ---- */
+
+/*
+ * From now on, until another is set in vm->devx, all commands are a new process's: what they create
+ * lies in its memory.
+ */
+struct gs_devx *gs_devx_begin(struct gs_vm *vm);
+/* Its memory and its context go: result as gs_cmd_raw(). The kernel is the one again. */
+int gs_devx_end(struct gs_vm *vm, struct gs_devx *devx);
+/* Memory of the process, which ends with it. */
+uint32_t gs_umem_create(struct gs_vm *vm, void *ptr, size_t len);
+
 /* ---- protection domains and memory (gs_mr.c, gs_umr.c) ---- */
 
 enum gs_access {
@@ -254,7 +268,7 @@ enum gs_access {
 struct gs_pd {
 	struct gs_vm *vm;
 	uint32_t pdn;
-	uint32_t dma_key; /* all of guest memory by guest-physical address */
+	uint32_t dma_key; /* all of guest memory by guest-physical address; 0 of processes */
 };
 
 struct gs_mr {
@@ -268,6 +282,7 @@ struct gs_mr {
 };
 
 struct gs_pd *gs_pd_create(struct gs_vm *vm);
+int gs_pd_destroy(struct gs_pd *pd);
 
 /* A region whose page list goes with CREATE_MKEY, as the driver does without UMR. */
 struct gs_mr *gs_mr_register(struct gs_pd *pd, void *ptr, size_t len, unsigned access);

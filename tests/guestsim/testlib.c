@@ -49,6 +49,11 @@ int tl_stop(void **state)
 void tl_side_open(struct side *s, unsigned port)
 {
 	s->vm = gs_vm_open_port(&tl_daemon, port);
+	tl_side_fill(s);
+}
+
+void tl_side_fill(struct side *s)
+{
 	s->pd = gs_pd_create(s->vm);
 	s->scq = gs_cq_create(s->vm, 1024);
 	s->rcq = gs_cq_create(s->vm, 1024);

@@ -46,6 +46,8 @@ struct pair {
 
 /* VM, PD, CQs and buffer, with every right, but no QP. */
 void tl_side_open(struct side *s, unsigned port);
+/* The same in the VM that is there. */
+void tl_side_fill(struct side *s);
 void tl_side_close(struct side *s);
 void tl_side_qp(struct side *s, enum gs_qp_type type);
 

@@ -147,7 +147,8 @@ static enum cx_status place_record(struct cx_cmd *c, const struct cx_record *dbr
 	return status;
 }
 
-enum cx_status cx_dbr_take(struct cx_cmd *c, const struct cx_record *dbr, uint64_t *gpa, uint32_t *id)
+enum cx_status cx_dbr_take(struct cx_cmd *c, const struct cx_record *dbr, uint64_t *gpa,
+			   uint32_t *id)
 {
 	struct cx_umem *umem = NULL;
 	enum cx_status status = place_record(c, dbr, gpa, &umem);

@@ -90,9 +90,10 @@ void cx_async_event(struct cx_device *dev, uint8_t type, uint8_t subtype, const 
 	}
 }
 
-static void queue_event(struct cx_device *dev, uint8_t type, uint32_t number)
+static void queue_event(struct cx_device *dev, uint8_t type, enum cx_event_queue queue,
+			uint32_t number)
 {
-	struct cx_eqe_qp_srq e = {.type = CX_EVENT_QUEUE_QP, .qp_srq_n = htobe32(number)};
+	struct cx_eqe_qp_srq e = {.type = (uint8_t)queue, .qp_srq_n = htobe32(number)};
 
 	cx_async_event(dev, type, 0, (const uint8_t *)&e);
 }
@@ -109,15 +110,18 @@ void cx_qp_event(struct up_qp *qp, enum up_event event)
 	};
 
 	if (event < UP_ARRAY_SIZE(types) && types[event])
-		queue_event(cx_dev(qp->hca), types[event], qp->qpn);
+		queue_event(cx_dev(qp->hca), types[event], CX_EVENT_QUEUE_QP, qp->qpn);
 }
 
+/* Processes that subscribe to events of a pool get them by this type (get_legacy_obj_type()). */
 void cx_srq_event(struct up_srq *srq, enum up_event event)
 {
+	enum cx_event_queue queue = cx_srq(srq)->is_rmp ? CX_EVENT_QUEUE_RQ : CX_EVENT_QUEUE_QP;
+
 	if (event == UP_EV_SRQ_LIMIT)
-		queue_event(cx_dev(srq->hca), CX_EVENT_SRQ_RQ_LIMIT, srq->srqn);
+		queue_event(cx_dev(srq->hca), CX_EVENT_SRQ_RQ_LIMIT, queue, srq->srqn);
 	else if (event == UP_EV_SRQ_ERROR)
-		queue_event(cx_dev(srq->hca), CX_EVENT_SRQ_CATAS_ERROR, srq->srqn);
+		queue_event(cx_dev(srq->hca), CX_EVENT_SRQ_CATAS_ERROR, queue, srq->srqn);
 }
 
 void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome)
