@@ -119,6 +119,7 @@ static void check_empty(const struct cx_device *dev)
 {
 	CHECK(!dev->hca.qps.used && !dev->hca.srqs.used && !dev->hca.mrs.used);
 	CHECK(!dev->cqs.used && !dev->pds.used && !dev->xrcds.used && !dev->counters.used);
+	CHECK(!dev->uctxs.used && !dev->umems.used);
 	CHECK(!dev->list_bytes && !dev->hca.mr_bytes);
 	CHECK(!dev->sweep_count && !dev->uar_watch_count && up_list_empty(&dev->watch));
 	for (unsigned i = 0; i < CX_MAX_EQ; i++)

@@ -173,8 +173,8 @@ def page(n):
     return GPA + n * PAGE
 
 
-def command(opcode, body=b"", op_mod=0, obj=0, extra=0, in_len=None, out_len=16):
-    data = struct.pack(">HHIII", opcode, 0, op_mod, obj, extra) + bytes(body)
+def command(opcode, body=b"", op_mod=0, obj=0, extra=0, in_len=None, out_len=16, uid=0):
+    data = struct.pack(">HHIII", opcode, uid, op_mod, obj, extra) + bytes(body)
     return u8(0) + u16(in_len or len(data), out_len, len(data)) + data
 
 
@@ -190,10 +190,10 @@ def bring_up():
     return command(0x104) + command(0x10B, obj=1) + command(0x102)
 
 
-def create_eq():
+def create_eq(uid=0):
     c = Context(256).put(0x0C, 3, 5, 6)
     c.bytes[0x48:0x68] = b"\xff" * 32
-    return command(0x301, c.bytes + pas(40))
+    return command(0x301, c.bytes + pas(40), uid=uid)
 
 
 def create_cq(log_size=6, resize=None, cut=None, record=0):
@@ -237,6 +237,37 @@ def create_rmp():
     w = Context(192).put(8, 8, 24, 1).put64(0x10, page(45)).put(0x20, 12, 4, 6).put(0x20, 27, 5, 4)
     c.bytes[0x40:0x100] = w.bytes
     return command(0x90C, c.bytes + pas(46))
+
+
+def create_umem(pages, offset=0, shift=0, uid=1):
+    mtts = b"".join(struct.pack(">Q", page(n) | 3) for n in pages)
+    return command(0xA08, b"\0" * 16 + struct.pack(">IIQ", shift, offset, len(pages)) + mtts, uid=uid)
+
+
+def process():
+    """One on the prepared device, with number 1: an event queue for all, a domain, a UAR, and memory of eight pages."""
+    start = command(0xA04, b"\0" * 48) + create_eq(uid=0xFFFF) + command(0x800, uid=1) + command(0x802, uid=1)
+    return start + create_umem(range(48, 56))
+
+
+def process_queues(umem=1, ring=0x2000, record=0x1008):
+    cq = Context(256).put(0, 6, 1, 1).put(4, 0, 32, umem).put(0x0C, 3, 5, 6).put(0x14, 0, 32, 2).put64(0x38, 0x1000)
+    cq.put(0x48, 0, 32, umem).put(0x4C, 0, 1, 1)
+    q = qpc(0).put(4, 8, 24, 2).put(0x0C, 8, 24, 17).put(0x7C, 8, 24, 0x41).put(0x9C, 8, 24, 0x41).put64(0xA0, record)
+    q.put(0xD0, 3, 1, 1).put(0xE4, 0, 32, umem)
+    w = Context(192).put(8, 8, 24, 2).put64(0x10, 0x1010).put(0x20, 12, 4, 6).put(0x20, 27, 5, 4).put(0x24, 0, 2, 3)
+    w.put(0x28, 0, 32, umem).put(0x2C, 0, 32, umem).put64(0x30, 0x3000)
+    rmp = Context(256)
+    rmp.bytes[0x40:0x100] = w.bytes
+    return (command(0x400, cq.bytes, uid=1) + command(0x90C, rmp.bytes, uid=1)
+            + command(0x500, b"\0" * 8 + q.bytes + struct.pack(">QII", ring, umem, 1 << 31), uid=1))
+
+
+def process_key(mode, start=0x10000, length=0x4000, umem=1, offset=0, entries=b""):
+    c = Context(256).put(0, 22, 2, mode).put(4, 0, 24, 0xFFFFFF).put(0x0C, 8, 24, 2).put64(0x10, start).put64(0x18, length)
+    c.put(0x34, 0, 32, 4).put(0x38, 27, 5, 12).put(0x50, 0, 32, len(entries) // 16).put(0x54, 0, 32, umem).put64(0x58, offset)
+    c.bytes[2] |= 0x7C
+    return command(0x200, c.bytes + entries, extra=1 << 30, uid=1)
 
 
 def memory(n, offset, data):
@@ -314,6 +345,15 @@ def commands():
         "srq_in_use": ready + memory(29, 0, b"\0\0\0\1" + b"\0" * 12 + large + data_segment(0, 0x100, 0))
                       + memory(9, 41 * 64, b"\0\0\0\1") + write_send(22, 7, xrc) + run(0, 0) + command(0x706, obj=0x41) + run(),
         "teardown": ready + command(0x103) + command(0x105) + u8(8) + bring_up(),
+        "process": ready + process() + process_queues() + run() + command(0x501, obj=0x48, uid=1) + command(0x401, obj=0x41, uid=1)
+                   + command(0xA0A, obj=1, uid=1) + command(0xA06, obj=1),
+        "process_edges": ready + process() + process_queues(ring=0x8000) + process_queues(record=0x7FFC) + process_queues(umem=2)
+                         + create_umem([48, 50], 0xFF8) + process_queues(umem=2, ring=0x10),
+        "process_keys": ready + process() + process_key(1) + process_key(1, 0x10100, 0x7F01, offset=0x100) + process_key(0)
+                        + process_key(3, 0, 0x2000, entries=klms[:16] * 2) + command(0x801, obj=2, uid=1)
+                        + command(0x202, obj=0x105, uid=1) + create_umem([0], 0x1000, 9),
+        "process_thief": ready + process() + command(0x50B, obj=0x40, out_len=272, uid=1) + command(0x501, obj=0x40, uid=1)
+                         + command(0x401, obj=0x40, uid=1) + command(0x202, obj=0x101, uid=1) + command(0x105, uid=1),
         "vectors": ready + u8(9, 0, 1) + create_eq() + u8(9, 0, 0) + u8(4) + u16(0x1000, 64) + u8(0),
     }
 
