@@ -392,8 +392,11 @@ static void what_a_key_must_be(void **state)
 	ctrl.flags = CX_UMR_INLINE | CX_UMR_CHECK_NOT_FREE;
 	assert_int_equal(run(kernel, mr), UP_WC_MW_BIND_ERR);
 	ctrl.flags = CX_UMR_INLINE | CX_UMR_CHECK_QPN;
+	mr->qpn = user->base.qpn;
 	assert_int_equal(run(kernel, mr), UP_WC_MW_BIND_ERR);
 	mr->qpn = kernel->base.qpn;
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	mr->qpn = UP_MR_ANY_QP;
 	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
 }
 
@@ -595,6 +598,20 @@ static void interleaved_list(void **state)
 	bind(to, 64, false);
 	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
 	expect_span(mr, FAKE_GPA + 0x1020, 0x1020, 32);
+}
+
+/* The library invalidates a key of a process's own as it does a window of type 2. */
+static void key_for_any_queue_pair_is_invalidated(void **state)
+{
+	struct up_mr *to = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
+	struct up_mr *mr = window();
+
+	interleave(to, 3, 2);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	unbind(true);
+	assert_int_equal(run(user, mr), UP_WC_SUCCESS);
+	assert_false(mr->valid);
+	assert_int_equal(run(user, mr), UP_WC_MW_BIND_ERR);
 }
 
 /* The length of a key is the guest's: rounds that are not there are no memory. */
@@ -828,6 +845,7 @@ int main(void)
 		TEST(interleaved_list),
 		TEST(interleaved_list_of_fewer_rounds),
 		TEST(interleaved_list_refused),
+		TEST(key_for_any_queue_pair_is_invalidated),
 		TEST(window_for_another_queue_pair),
 		TEST(window_on_what_is_not_ones_own),
 		TEST(list_in_crumbs),

@@ -119,7 +119,9 @@ static bool is_expected(const struct umr *u)
 		return false;
 	if ((u->ctrl.flags & CX_UMR_CHECK_FREE) && !mr->valid)
 		return false;
-	return !(u->ctrl.flags & CX_UMR_CHECK_QPN) || mr->qpn == u->qp->base.qpn;
+	/* Libraries invalidate with it keys that are for any queue pair, too, not only windows. */
+	return !(u->ctrl.flags & CX_UMR_CHECK_QPN) || mr->qpn == u->qp->base.qpn ||
+	       (mr->valid && mr->qpn == UP_MR_ANY_QP);
 }
 
 static uint32_t page_shift(const struct umr *u)
