@@ -164,7 +164,8 @@ struct cx_record {
 	uint32_t bytes;
 	struct cx_umem_use umem;
 };
-enum cx_status cx_dbr_take(struct cx_cmd *c, const struct cx_record *dbr, uint64_t *gpa, uint32_t *id);
+enum cx_status cx_dbr_take(struct cx_cmd *c, const struct cx_record *dbr, uint64_t *gpa,
+			   uint32_t *id);
 
 /* caps.c */
 cx_handler cx_query_hca_cap, cx_set_hca_cap;
