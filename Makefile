@@ -5,13 +5,14 @@
 #   make check      every test        make bench   measurements at native speed
 #   make install    install           make lint    style and static checks
 #   make uninstall  undo it           make clean   remove build folders
+#   make deb        Debian packages, in build/deb
 #
 # DEPS=no leaves the system's packages alone. CHECK="--only unit" is passed to tools/check.py.
 BUILD ?= build
 DEPS ?= yes
 CHECK ?=
 
-.PHONY: all programs deps demo check bench lint install uninstall clean
+.PHONY: all programs deps demo check bench lint install uninstall deb clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -28,7 +29,8 @@ deps:
 else
 deps:
 	@tools/deps.sh --rebuild $(BUILD) build $(if $(filter demo check,$(MAKECMDGOALS)),vm) \
-		$(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+		$(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
+		$(if $(filter deb,$(MAKECMDGOALS)),package)
 endif
 
 demo: programs
@@ -50,6 +52,9 @@ install: all
 
 uninstall:
 	ninja -C $(BUILD) uninstall
+
+deb: deps
+	@tools/deb.sh $(BUILD)
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs what is missing for the given purposes: build; vm (virtual machines, for the demo and the tests);
-# check (the other tests); bench (what libunderpass is measured beside). All by default. Asks nothing, uses
+# check (the other tests); bench (what libunderpass is measured beside). All of these by default; and package
+# (what makes packages of a distribution's format). Asks nothing, uses
 # sudo where it is not root, and does nothing at all where nothing is missing. With --rebuild FOLDER that build
 # folder learns of what was installed. On a distribution that it does not know it prints the list, and is content.
 
@@ -51,6 +52,7 @@ bench	libopenmpi-dev		openmpi-devel
 bench	openmpi-bin		openmpi
 bench	libucx-dev		ucx-devel
 bench	iproute2		iproute
+package	debhelper		debhelper
 '
 
 say() {
@@ -126,7 +128,7 @@ fi
 wanted=''
 for purpose in "$@"; do
 	names=$(echo "$table" | awk -v p="$purpose" -v c=$column '$1 == p && $c != "-" { print $c }')
-	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, vm, check and bench"
+	[ -n "$names" ] || die "unknown purpose '$purpose': there are build, vm, check, bench and package"
 	for package in $names; do
 		wanted="$wanted $(missing "$package")"
 	done

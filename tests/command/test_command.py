@@ -5,6 +5,7 @@ documents, the systemd unit, and what an installation leaves. Usage: test_comman
 """
 
 import contextlib
+import fnmatch
 import json
 import os
 import pathlib
@@ -236,6 +237,17 @@ def test_documents():
     check(not lost, f"no document links to {lost}")
 
 
+def packaged(names):
+    """Each file that is installed belongs to one Debian package."""
+    lists = {path.stem: path.read_text(encoding="ascii").split() for path in ROOT.glob("packaging/debian/*.install")}
+    patterns = [(name, pattern.replace("usr/lib/*/", "usr/lib*/")) for name in lists for pattern in lists[name]]
+    prefix, etc = names["underpassd"].parents[1], names["underpassd.conf"].parents[1]
+    for path in names.values():
+        inside = f"etc/{path.relative_to(etc)}" if etc in path.parents else f"usr/{path.relative_to(prefix)}"
+        owners = [name for name, pattern in patterns if fnmatch.fnmatch(inside, pattern) or fnmatch.fnmatch(inside, pattern + "/*")]
+        check(len(owners) == 1, f"{inside}: in the packages {owners}")
+
+
 def test_install():
     """Everything has its place; an edited configuration survives the next installation."""
     with tempfile.TemporaryDirectory() as folder:
@@ -248,6 +260,7 @@ def test_install():
             conf = names["underpassd.conf"]
             conf.write_text(conf.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
         check(conf.read_text(encoding="utf-8").count("# mine") == 2, "the configuration was overwritten")
+        packaged(names)
         named = re.search(r"--config (\S+)", names["underpassd.service"].read_text(encoding="utf-8"))[1]
         check(str(conf) == folder + named, f"the unit reads {named}, installed is {conf}")
 
