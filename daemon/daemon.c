@@ -149,7 +149,8 @@ int up_daemon_run(struct up_daemon *d, struct up_error *e)
 
 	up_daemon_tell_status(d);
 	sd_notify(0, "READY=1");
-	up_log(LOG_INFO, NULL, "ready: %u ports on %s", d->nports, d->dir);
+	up_log(LOG_INFO, NULL, "ready: %u port%s on %s", d->nports, d->nports == 1 ? "" : "s",
+	       d->dir);
 	err = sd_event_loop(d->loop);
 	sd_notify(0, "STOPPING=1");
 	if (err < 0)
