@@ -338,6 +338,35 @@ static inline void rig_connect(struct rig *rig)
 	rig->client = pair[1];
 }
 
+/* A folder for the socket of a server that listens. */
+struct place {
+	char dir[64];
+	struct sockaddr_un addr;
+};
+
+static inline void place_make(struct place *place)
+{
+	snprintf(place->dir, sizeof(place->dir), "/tmp/test_vfio.XXXXXX");
+	assert_non_null(mkdtemp(place->dir));
+	place->addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(place->addr.sun_path, sizeof(place->addr.sun_path), "%s/sock", place->dir);
+}
+
+static inline void place_remove(struct place *place)
+{
+	assert_int_equal(rmdir(place->dir), 0);
+}
+
+static inline int client_connect(const struct place *place)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&place->addr, sizeof(place->addr)),
+			 0);
+	return fd;
+}
+
 static inline void rig_hang_up(struct rig *rig)
 {
 	close(rig->client);

@@ -201,6 +201,32 @@ static void next_client_waits(void **state)
 	rig_destroy(&rig);
 }
 
+/* Nor is a connection taken until then. */
+static void next_connection_waits(void **state)
+{
+	struct lingering l;
+	struct place place;
+	struct rig rig;
+
+	place_make(&place);
+	rig_create(&rig, place.addr.sun_path);
+	rig.client = client_connect(&place);
+	pump(&rig);
+	negotiate(&rig);
+	lingering_leave_unknown(&rig, &l);
+	flood(&rig);
+	rig_hang_up(&rig);
+	rig.client = client_connect(&place);
+	pump(&rig);
+	assert_int_equal(rig.dev.connects, 1);
+	lingering_end(&l);
+	await_server(&rig);
+	assert_int_equal(rig.dev.connects, 2);
+	negotiate(&rig);
+	rig_destroy(&rig);
+	place_remove(&place);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +236,7 @@ int main(void)
 		cmocka_unit_test(no_descriptor_is_left_to_the_system),
 		cmocka_unit_test(flood_waits),
 		cmocka_unit_test(next_client_waits),
+		cmocka_unit_test(next_connection_waits),
 	};
 	struct rlimit lim;
 

@@ -376,35 +376,6 @@ static void attach_refuses_a_second_client(void **state)
 }
 
 /* The same with a socket file. */
-
-struct place {
-	char dir[64];
-	struct sockaddr_un addr;
-};
-
-static void place_make(struct place *place)
-{
-	snprintf(place->dir, sizeof(place->dir), "/tmp/test_vfio.XXXXXX");
-	assert_non_null(mkdtemp(place->dir));
-	place->addr = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(place->addr.sun_path, sizeof(place->addr.sun_path), "%s/sock", place->dir);
-}
-
-static void place_remove(struct place *place)
-{
-	assert_int_equal(rmdir(place->dir), 0);
-}
-
-static int client_connect(const struct place *place)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (const struct sockaddr *)&place->addr, sizeof(place->addr)),
-			 0);
-	return fd;
-}
-
 static void second_connection_is_refused(void **state)
 {
 	struct place place;
