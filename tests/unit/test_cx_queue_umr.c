@@ -167,6 +167,26 @@ static void local_invalidation(void **state)
 	assert_int_equal(mr->access, UP_ACCESS_LOCAL_READ);
 }
 
+/* A key that was registered anew has another variant: who means the one before gets nothing. */
+static void invalidation_of_an_earlier_variant(void **state)
+{
+	struct up_mr *mr = key_of(UP_MR_PAGES, 8);
+	struct up_mr stale;
+
+	mr->valid = true;
+	stale = *mr;
+	mr->key++;
+	ctrl.flags = CX_UMR_INLINE;
+	ctrl.mkey_mask = htobe64(CX_MKEY_MASK_FREE);
+	seg.status = CX_MKEY_FREE;
+	assert_int_equal(run(kernel, &stale), UP_WC_MW_BIND_ERR);
+	assert_true(mr->valid);
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	assert_false(mr->valid);
+	/* There is nothing to revoke, and nothing wrong with that. */
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+}
+
 static void only_masked_fields_change(void **state)
 {
 	static const struct {
@@ -457,6 +477,36 @@ static void signatures_are_not_claimed(void **state)
 	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
 }
 
+/* Pieces of one size, the page's (KSM): what their entries say of a length means nothing. */
+static void equal_pieces(void **state)
+{
+	struct up_mr *mem = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
+	struct up_mr *mr = key_of(UP_MR_LIST, 4);
+	struct up_mr_use use = {FAKE_PD, 0, UP_ACCESS_LOCAL_READ, false};
+	struct up_span span;
+
+	mr->equal = true;
+	describe(0, 0x10000, CX_MKEY_LR);
+	ctrl.mkey_mask = htobe64(CX_MKEY_MASK_LEN | CX_MKEY_MASK_LR | CX_MKEY_MASK_FREE);
+	for (unsigned i = 0; i < 4; i++)
+		add_piece(i, mem->key, FAKE_GPA + i * 0x10000);
+	send_inline();
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(
+			up_mr_span(&fake.dev.hca, mr->key, &use, i * 4096 + 8, 9999, &span), 0);
+		assert_ptr_equal(span.ptr, fake.ram + i * 0x10000 + 8);
+		assert_int_equal(span.len, 4096 - 8);
+	}
+	/* The size changes, of those that stay as well. */
+	seg.log2_page_size = 13;
+	ctrl.mkey_mask = htobe64(CX_MKEY_MASK_PAGE_SIZE);
+	ctrl.xlt_octowords = 0;
+	assert_int_equal(run(kernel, mr), UP_WC_SUCCESS);
+	assert_int_equal(up_mr_span(&fake.dev.hca, mr->key, &use, 8192 + 16, 100, &span), 0);
+	assert_ptr_equal(span.ptr, fake.ram + 0x10000 + 16);
+}
+
 /* Memory windows, as set_bind_wr() of rdma-core makes them. */
 
 static struct up_mr *window(void)
@@ -524,7 +574,7 @@ static void window_of_type_1(void **state)
 static void window_of_type_2(void **state)
 {
 	struct up_mr *mr = all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE);
-	struct up_mr *mw = window();
+	struct up_mr *mw = window(), earlier;
 	struct up_mr_use use = {FAKE_PD, user->base.qpn, UP_ACCESS_REMOTE_WRITE, false};
 
 	bind(mr, 4096, true);
@@ -536,6 +586,11 @@ static void window_of_type_2(void **state)
 	assert_int_equal(run(user, mw), UP_WC_MW_BIND_ERR);
 	unbind(true);
 	assert_int_equal(run(kernel, mw), UP_WC_MW_BIND_ERR);
+	/* By the key that it has now, not by that of an earlier binding. */
+	earlier = *mw;
+	earlier.key--;
+	assert_int_equal(run(user, &earlier), UP_WC_MW_BIND_ERR);
+	assert_true(mw->valid);
 	assert_int_equal(run(user, mw), UP_WC_SUCCESS);
 	assert_false(mw->valid);
 	assert_int_equal(mw->qpn, UP_MR_ANY_QP);
@@ -822,6 +877,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(fast_registration),
 		TEST(local_invalidation),
+		TEST(invalidation_of_an_earlier_variant),
 		TEST(only_masked_fields_change),
 		TEST(small_pages_are_refused),
 		TEST(list_by_reference),
@@ -840,6 +896,7 @@ int main(void)
 		TEST(domain_is_changed_by_the_registrar),
 		TEST(processes_do_not_choose_pages),
 		TEST(signatures_are_not_claimed),
+		TEST(equal_pieces),
 		TEST(window_of_type_1),
 		TEST(window_of_type_2),
 		TEST(interleaved_list),

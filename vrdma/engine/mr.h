@@ -50,6 +50,7 @@ struct up_mr {
 	uint64_t length;
 	uint8_t page_shift;
 	bool privileged;   /* of no domain: for QPs with up_qp.privileged, and only locally */
+	bool equal;	   /* all pieces of a list are of the page's size */
 	uint32_t capacity; /* of pages[] or pieces[] */
 	uint32_t count;	   /* in use */
 	union {

@@ -126,9 +126,8 @@ static void fill_pages(struct cx_cmd *c, struct up_mr *mr, const struct shape *s
 
 static int fill_list(struct up_mr *mr, const uint8_t *entries, const struct shape *s)
 {
+	mr->equal = s->ksm;
 	cx_mkey_write_entries(mr, 0, entries, s->count, 0);
-	for (uint32_t i = 0; s->ksm && i < s->count; i++)
-		mr->pieces[i].len = 1ull << mr->page_shift;
 	mr->count = s->count;
 	return up_mr_seal_list(mr);
 }
@@ -308,7 +307,7 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 	up_world_stop(c->dev->port->fabric);
 	cx_set(mkc, CX_MKC_FREE, !mr->valid);
 	cx_set(mkc, CX_MKC_UMR_EN, mr->registrable);
-	cx_set(mkc, CX_MKC_ACCESS_MODE_1_0, modes[mr->kind]);
+	cx_set(mkc, CX_MKC_ACCESS_MODE_1_0, mr->equal ? CX_MKC_MODE_KSM : modes[mr->kind]);
 	((struct cx_mkey_seg *)mkc)->flags |= cx_mkey_access_flags(mr);
 	cx_set(mkc, CX_MKC_QPN, mr->qpn);
 	cx_set(mkc, CX_MKC_MKEY_7_0, mr->key & 0xff);

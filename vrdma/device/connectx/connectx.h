@@ -397,8 +397,8 @@ enum up_wc_status cx_exec_local(struct up_qp *qp, struct up_send_wr *wr);
 void cx_mkey_set_access(struct up_mr *mr, uint8_t flags, uint64_t mask);
 uint8_t cx_mkey_access_flags(const struct up_mr *mr);
 uint32_t cx_mkey_entry_bytes(const struct up_mr *mr);
-/* An entry of a list; the offset is up_mr_seal_list()'s. */
-struct up_mr_piece cx_mkey_piece(const uint8_t *from);
+/* An entry of this list; the offset is up_mr_seal_list()'s. */
+struct up_mr_piece cx_mkey_piece(const struct up_mr *mr, const uint8_t *from);
 /*
  * Entries [first, first + n) of the table, which is there, as they lie at `from`. `of_zero` is the
  * page that an entry of 0 stands for.

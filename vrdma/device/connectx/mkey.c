@@ -58,14 +58,14 @@ static void write_pages(struct up_mr *mr, uint32_t first, const uint8_t *from, u
 	}
 }
 
-struct up_mr_piece cx_mkey_piece(const uint8_t *from)
+struct up_mr_piece cx_mkey_piece(const struct up_mr *mr, const uint8_t *from)
 {
 	struct cx_klm klm;
 
 	memcpy(&klm, from, sizeof(klm));
 	return (struct up_mr_piece){
 		.addr = be64toh(klm.va),
-		.len = be32toh(klm.bcount),
+		.len = mr->equal ? 1ull << mr->page_shift : be32toh(klm.bcount),
 		.key = be32toh(klm.key),
 	};
 }
@@ -73,7 +73,7 @@ struct up_mr_piece cx_mkey_piece(const uint8_t *from)
 static void write_pieces(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		mr->pieces[first + i] = cx_mkey_piece(from + i * sizeof(struct cx_klm));
+		mr->pieces[first + i] = cx_mkey_piece(mr, from + i * sizeof(struct cx_klm));
 }
 
 void cx_mkey_write_entries(struct up_mr *mr, uint32_t first, const uint8_t *from, uint32_t n,

@@ -46,10 +46,12 @@ struct umr {
 	struct cx_wqe_umr_ctrl ctrl;
 	struct cx_mkey_seg seg;
 	uint64_t mask;
+	uint32_t key;	     /* that it names */
 	const uint8_t *list; /* what follows in the element: entries, or where they are */
 	uint32_t list_bytes;
 	uint32_t first, count; /* the entries to write */
 	uint32_t spans;	       /* looked up so far */
+	bool resized;	       /* all pieces got another size */
 };
 
 static bool is_registrar(const struct cx_qp *qp)
@@ -75,8 +77,8 @@ static bool parse(struct umr *u, struct cx_qp *qp, const struct up_send_wr *wr)
 	u->mask = be64toh(u->ctrl.mkey_mask);
 	u->list = wr->data + fixed;
 	u->list_bytes = wr->raw_len - fixed;
-	/* The variant of the key may be what changes: the index is what counts. */
-	u->mr = up_table_get(&u->hca->mrs, wr->imm >> 8);
+	u->key = wr->imm;
+	u->mr = up_table_get(&u->hca->mrs, u->key >> 8);
 	return true;
 }
 
@@ -110,11 +112,27 @@ static bool is_permitted(const struct umr *u)
 	return mr->kind == UP_MR_LIST;
 }
 
+/*
+ * Registrations and binds name the key as it will be, with the variant that they give it: only the
+ * index counts. What revokes a key names it as it is: local invalidation of a region changes no
+ * variant, that of a window looks at its QP (set_umr_control_seg() of rdma-core), which a bind of
+ * no bytes, that revokes a window of type 1, does not.
+ */
+static bool is_named(const struct umr *u)
+{
+	bool revokes = (u->mask & CX_MKEY_MASK_FREE) && (u->seg.status & CX_MKEY_FREE);
+	bool renames = (u->mask & CX_MKEY_MASK_KEY) && !(u->ctrl.flags & CX_UMR_CHECK_QPN);
+
+	return !revokes || renames || u->key == u->mr->key;
+}
+
 /* What the request expects the key to be like now. */
 static bool is_expected(const struct umr *u)
 {
 	const struct up_mr *mr = u->mr;
 
+	if (!is_named(u))
+		return false;
 	if ((u->ctrl.flags & CX_UMR_CHECK_NOT_FREE) && mr->valid)
 		return false;
 	if ((u->ctrl.flags & CX_UMR_CHECK_FREE) && !mr->valid)
@@ -215,7 +233,7 @@ static bool is_bindable(const struct umr *u, const uint8_t *from, uint32_t n)
 	if (is_kernels(u->qp))
 		return true;
 	for (uint32_t i = 0; i < n; i++) {
-		struct up_mr_piece piece = cx_mkey_piece(from + i * sizeof(struct cx_klm));
+		struct up_mr_piece piece = cx_mkey_piece(u->mr, from + i * sizeof(struct cx_klm));
 
 		if (!may_bind(u, &piece, piece.len))
 			return false;
@@ -254,8 +272,8 @@ static bool is_interleaved(const struct umr *u)
 {
 	struct cx_klm_repeat head;
 
-	if (u->mr->kind != UP_MR_LIST || !(u->ctrl.flags & CX_UMR_INLINE) || u->first ||
-	    u->list_bytes < sizeof(head))
+	if (u->mr->kind != UP_MR_LIST || u->mr->equal || !(u->ctrl.flags & CX_UMR_INLINE) ||
+	    u->first || u->list_bytes < sizeof(head))
 		return false;
 	memcpy(&head, u->list, sizeof(head));
 	return head.op == htobe32(CX_KLM_REPEAT);
@@ -303,6 +321,20 @@ static enum up_wc_status interleave(struct umr *u)
 	u->mr->rounds = rounds;
 	up_mr_seal_list(u->mr);
 	return UP_WC_SUCCESS;
+}
+
+/* New entries are written, and checked, with the size that the pieces will have. */
+static void resize_pieces(struct umr *u)
+{
+	struct up_mr *mr = u->mr;
+
+	if (!mr->equal || !(u->mask & CX_MKEY_MASK_PAGE_SIZE))
+		return;
+	mr->page_shift = (uint8_t)page_shift(u);
+	for (uint32_t i = 0; i < mr->count; i++)
+		mr->pieces[i].len = 1ull << mr->page_shift;
+	up_mr_seal_list(mr);
+	u->resized = true;
 }
 
 static enum up_wc_status update_entries(struct umr *u)
@@ -372,7 +404,7 @@ static uint64_t cost(const struct umr *u)
 {
 	uint64_t entries = u->count;
 
-	if (entries && u->mr->kind == UP_MR_LIST)
+	if ((entries || u->resized) && u->mr->kind == UP_MR_LIST)
 		entries += u->mr->count;
 	return entries * ENTRY_COST + (uint64_t)u->spans * SPAN_COST;
 }
@@ -386,9 +418,12 @@ enum up_wc_status cx_exec_local(struct up_qp *base, struct up_send_wr *wr)
 		return UP_WC_LOC_QP_OP_ERR;
 	if (!is_permitted(&u) || !is_expected(&u) || !is_valid_change(&u) || !place_entries(&u))
 		return UP_WC_MW_BIND_ERR;
+	resize_pieces(&u);
 	status = update_entries(&u);
 	if (status == UP_WC_SUCCESS)
 		update_fields(&u);
+	else if (u.resized)
+		u.mr->valid = false;
 	wr->cost = cost(&u);
 	return status;
 }
