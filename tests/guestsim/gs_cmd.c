@@ -121,7 +121,8 @@ static int await_event(struct gs_vm *vm, uint32_t bit)
 				return 0;
 			gs_fail("command event for slots %#x, not %#x", slots, bit);
 		}
-		if (now >= end || !gs_eq_sleep(&vm->cmd_eq, (unsigned)((end - now) / 1000000u) + 1))
+		if (now >= end ||
+		    !gs_eq_sleep(vm, &vm->cmd_eq, (unsigned)((end - now) / 1000000u) + 1))
 			return -ETIMEDOUT;
 	}
 }

@@ -351,7 +351,7 @@ bool gs_cq_wait_event(struct gs_cq *cq, unsigned ms)
 		uint64_t now = gs_now_ns();
 		unsigned left = now < end ? (unsigned)((end - now) / 1000000u) + 1 : 0;
 
-		if (left && gs_eq_sleep(cq->eq, left))
+		if (left && gs_eq_sleep(cq->vm, cq->eq, left))
 			continue;
 		if (take_event(cq))
 			gs_fail("CQ %#x: an event without an interrupt", cq->cqn);

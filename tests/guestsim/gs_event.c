@@ -53,14 +53,20 @@ const struct cx_eqe *gs_eq_peek(struct gs_eq *eq)
 	return owner == !!(eq->consumer & eq->nent) ? e : NULL;
 }
 
-/* Moves on and tells the device (eq_update_ci, with arming). */
-void gs_eq_take(struct gs_vm *vm, struct gs_eq *eq)
+/* eq_update_ci(), with arming. */
+static void tell(struct gs_vm *vm, const struct gs_eq *eq)
 {
-	eq->consumer++;
 	gs_uar_store32(vm, vm->uar, CX_UAR_EQ_ARM, eq->eqn << 24 | (eq->consumer & 0xffffff));
 }
 
-bool gs_eq_sleep(struct gs_eq *eq, unsigned ms)
+void gs_eq_take(struct gs_vm *vm, struct gs_eq *eq)
+{
+	eq->consumer++;
+	tell(vm, eq);
+}
+
+/* As the driver does, an interrupt is answered with the index whether it brought entries or not. */
+bool gs_eq_sleep(struct gs_vm *vm, struct gs_eq *eq, unsigned ms)
 {
 	struct pollfd p = {.fd = eq->fd, .events = POLLIN};
 	uint64_t count;
@@ -71,6 +77,7 @@ bool gs_eq_sleep(struct gs_eq *eq, unsigned ms)
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return false;
+	tell(vm, eq);
 	return read(eq->fd, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN;
 }
 
@@ -136,7 +143,7 @@ bool gs_event_wait(struct gs_vm *vm, int type, struct gs_event *ev, unsigned ms)
 			return true;
 		now = gs_now_ns();
 		if (now >= end ||
-		    !gs_eq_sleep(&vm->async_eq, (unsigned)((end - now) / 1000000u) + 1))
+		    !gs_eq_sleep(vm, &vm->async_eq, (unsigned)((end - now) / 1000000u) + 1))
 			return false;
 	}
 }

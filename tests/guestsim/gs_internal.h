@@ -26,7 +26,7 @@ void gs_eq_create(struct gs_vm *vm, struct gs_eq *eq, unsigned vector, unsigned 
 const struct cx_eqe *gs_eq_peek(struct gs_eq *eq);
 void gs_eq_take(struct gs_vm *vm, struct gs_eq *eq);
 /* Blocks on the interrupt; false after `ms`. Also true when it was raised earlier. */
-bool gs_eq_sleep(struct gs_eq *eq, unsigned ms);
+bool gs_eq_sleep(struct gs_vm *vm, struct gs_eq *eq, unsigned ms);
 
 /* gs_vm.c */
 void *gs_alloc(size_t size); /* zeroed, or gs_fail() */

@@ -656,6 +656,34 @@ static void queue_completed_by_another_worker(void **state)
 	assert_true(woken);
 }
 
+/* More completion queues than the event queue has entries: each gets its event. */
+static void event_queue_is_full(void **state)
+{
+	enum { QUEUES = 20, SIZE = 4 };
+	struct cx_eq *small = fake_eq(2, 1, 2);
+	struct cx_cq *cqs[QUEUES];
+	uint64_t seen = 0;
+	uint32_t taken = 0;
+
+	small->uar_page = 20;
+	small->users = QUEUES;
+	for (unsigned i = 0; i < QUEUES; i++) {
+		cqs[i] = fake_cq(small, 8, 6, false);
+		cqs[i]->base.cqn = i;
+		up_put_be32(&cqs[i]->dbr[CX_DBR_CQ_ARM], 0);
+		complete_on(cqs[i], false, UP_WC_SUCCESS);
+	}
+	for (unsigned round = 0; round < 1000 && taken < QUEUES; round++, now += MSEC) {
+		look();
+		assert_true(small->producer - taken <= SIZE);
+		for (; taken < small->producer; taken++)
+			seen |= 1ull << up_get_be32(fake_event(small, taken)->data + 24);
+		up_put_be32(fake.dev.uar_mem + 20 * CX_UAR_PAGE_SIZE + CX_UAR_EQ_ARM,
+			    small->eqn << 24 | taken);
+	}
+	assert_int_equal(seen, (1ull << QUEUES) - 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, fake_teardown)
 
 int main(void)
@@ -687,6 +715,7 @@ int main(void)
 		TEST(no_wakeup_is_lost),
 		TEST(sleeping_guest_is_always_woken),
 		TEST(queue_completed_by_another_worker),
+		TEST(event_queue_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,6 +169,132 @@ static void port_events(void **state)
 	assert_int_equal(fake_event(eq, 0)->data[8], 0x10);
 }
 
+#define UAR_PAGE 20
+
+/* The driver's side: eq_update_ci(). */
+static void tell(uint32_t eqn, uint32_t consumer)
+{
+	up_put_be32(fake.dev.uar_mem + UAR_PAGE * CX_UAR_PAGE_SIZE + CX_UAR_EQ_ARM,
+		    eqn << 24 | (consumer & 0xffffff));
+}
+
+static uint32_t number_at(const struct cx_eq *eq, uint32_t index)
+{
+	return up_get_be32(fake_event(eq, index)->data + 24);
+}
+
+/* All queue pairs of a guest at once: no event is lost or written over one that is unread. */
+static void more_events_than_the_ring_holds(void **state)
+{
+	enum { SIZE = 8, EVENTS = 1000 };
+	struct cx_eq *eq = fake_eq(3, 1, 3);
+	struct up_qp qp = {.hca = &fake.dev.hca};
+	uint64_t now = fake.clock = 1000000000, due = UINT64_MAX;
+	uint32_t taken = 0;
+
+	eq->uar_page = UAR_PAGE;
+	ask_for(eq, CX_EVENT_SRQ_LAST_WQE);
+	for (qp.qpn = 0; qp.qpn < EVENTS; qp.qpn++)
+		cx_qp_event(&qp, UP_EV_LAST_WQE);
+	assert_int_equal(eq->producer, SIZE);
+	fake_interrupts(1);
+	/* Somebody else's index, and one that cannot be. */
+	tell(2, 5);
+	cx_poll(&fake.dev.hca, now, &due);
+	tell(3, SIZE + 1);
+	cx_poll(&fake.dev.hca, now, &due);
+	assert_int_equal(eq->producer, SIZE);
+	/* The guest is asked for its own. */
+	assert_int_equal(fake_interrupts(1), 1);
+	while (taken < EVENTS) {
+		for (; taken < eq->producer; taken++)
+			assert_int_equal(number_at(eq, taken), taken);
+		tell(3, taken);
+		due = UINT64_MAX;
+		cx_poll(&fake.dev.hca, ++now, &due);
+		assert_true(taken == EVENTS || (due <= now + 1000000 && fake_interrupts(1)));
+	}
+	assert_int_equal(eq->producer, EVENTS);
+	/* Nobody waits any more. */
+	due = UINT64_MAX;
+	cx_poll(&fake.dev.hca, now, &due);
+	assert_int_equal(due, UINT64_MAX);
+	cx_eq_fini(eq, fake.dev.hca.arena);
+}
+
+/*
+ * A driver takes 128 entries for an interrupt, arms the queue and waits for the next. Its index is
+ * not seen: another queue's comes there at once.
+ */
+static void entries_left_behind(void **state)
+{
+	enum { EVENTS = 1000, BUDGET = 128 };
+	struct cx_eq *eq = fake_eq(3, 1, 10);
+	uint64_t due;
+	uint32_t taken = 0;
+
+	eq->uar_page = UAR_PAGE;
+	fake.clock = 1000000000;
+	for (uint32_t i = 0; i < EVENTS; i++)
+		assert_true(cx_eq_post_completion(eq, i));
+	cx_eq_interrupt(eq);
+	for (unsigned n = 0; n < 100 && taken < EVENTS; n++) {
+		uint32_t upto = fake_interrupts(1) ? taken + BUDGET : taken;
+
+		for (; taken < upto && taken < EVENTS; taken++)
+			assert_int_equal(number_at(eq, taken), taken);
+		due = UINT64_MAX;
+		cx_poll(&fake.dev.hca, fake.clock, &due);
+		assert_true(due <= fake.clock + 1000000);
+		fake.clock = due;
+	}
+	assert_int_equal(taken, EVENTS);
+	/* It ends. */
+	fake.clock += 1000000000;
+	due = UINT64_MAX;
+	cx_poll(&fake.dev.hca, fake.clock, &due);
+	fake_interrupts(1);
+	cx_poll(&fake.dev.hca, fake.clock + 1000000000, &due);
+	assert_int_equal(due, UINT64_MAX);
+	assert_int_equal(fake_interrupts(1), 0);
+}
+
+/* A driver that never tells its index gets its events all the same, and not too many at a time. */
+static void driver_that_tells_nothing(void **state)
+{
+	enum { SIZE = 1024, EVENTS = 20000 };
+	struct cx_eq *eq = fake_eq(3, 1, 10);
+	struct up_qp qp = {.hca = &fake.dev.hca, .qpn = QPN};
+	uint64_t due = 0;
+
+	eq->uar_page = UAR_PAGE;
+	fake.clock = 1000000000;
+	ask_for(eq, CX_EVENT_SRQ_LAST_WQE);
+	for (unsigned i = 0; i < EVENTS; i++)
+		cx_qp_event(&qp, UP_EV_LAST_WQE);
+	for (unsigned n = 0; eq->producer < EVENTS; n++, fake.clock += 1000000) {
+		assert_true(n < 2000);
+		assert_true(eq->producer <= SIZE + n / 4 * 128);
+		cx_poll(&fake.dev.hca, fake.clock, &due);
+	}
+	cx_eq_fini(eq, fake.dev.hca.arena);
+}
+
+/* More than can wait are lost, and that is told once. */
+static void too_many_events(void **state)
+{
+	struct cx_eq *eq = fake_eq(3, 1, 3);
+	struct up_qp qp = {.hca = &fake.dev.hca, .qpn = QPN};
+
+	eq->uar_page = UAR_PAGE;
+	ask_for(eq, CX_EVENT_SRQ_LAST_WQE);
+	for (unsigned i = 0; i < 300000; i++)
+		cx_qp_event(&qp, UP_EV_LAST_WQE);
+	assert_true(eq->lost);
+	assert_int_equal(eq->waiting, 1 << 18);
+	cx_eq_fini(eq, fake.dev.hca.arena);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)
 
 int main(void)
@@ -185,6 +311,10 @@ int main(void)
 		TEST(srq_events),
 		TEST(cq_error_names_queue_and_syndrome),
 		TEST(port_events),
+		TEST(more_events_than_the_ring_holds),
+		TEST(entries_left_behind),
+		TEST(driver_that_tells_nothing),
+		TEST(too_many_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

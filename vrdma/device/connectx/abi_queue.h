@@ -37,8 +37,11 @@ enum cx_dbr {
 
 /* UAR page, 4096 bytes. MLX5_CQ_DOORBELL, MLX5_EQ_DOORBEL_OFFSET, MLX5_BF_OFFSET. */
 #define CX_UAR_PAGE_SIZE 4096u
-#define CX_UAR_CQ_ARM 0x20u	/* arm record, then CQ number */
-#define CX_UAR_EQ_ARM 0x40u	/* EQ number << 24 | consumer index; at + 8 without arming */
+#define CX_UAR_CQ_ARM 0x20u    /* arm record, then CQ number */
+#define CX_UAR_EQ_ARM 0x40u    /* EQ number << 24 | consumer index */
+#define CX_UAR_EQ_NO_ARM 0x48u /* the same, without arming */
+#define CX_EQ_NUMBER_SHIFT 24
+#define CX_EQ_CI_MASK 0xffffffu
 #define CX_UAR_BF_OFFSET 0x800u /* first 8 bytes of a WQE, at one of CX_UAR_BF_COUNT places */
 #define CX_UAR_BF_STRIDE 0x100u
 #define CX_UAR_BF_COUNT 4u

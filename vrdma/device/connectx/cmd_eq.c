@@ -32,7 +32,7 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_eq *eq)
 {
 	const uint8_t *eqc = c->in + CX_CREATE_EQ_IN_EQC_AT;
 	uint32_t log_size = cx_get(eqc, CX_EQC_LOG_EQ_SIZE);
-	uint32_t vector = cx_get(eqc, CX_EQC_INTR);
+	uint32_t vector = cx_get(eqc, CX_EQC_INTR), uar = cx_get(eqc, CX_EQC_UAR_PAGE);
 	struct cx_ring ring = {
 		.log_page_size = (uint8_t)cx_get(eqc, CX_EQC_LOG_PAGE_SIZE),
 		.page_offset = cx_get(eqc, CX_EQC_PAGE_OFFSET),
@@ -48,6 +48,8 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_eq *eq)
 	eq->dev = c->dev;
 	eq->log_size = (uint8_t)log_size;
 	eq->vector = (uint16_t)vector;
+	if (uar >= CX_UAR_FIRST && uar < CX_UAR_PAGES)
+		eq->uar_page = uar;
 	for (unsigned i = 0; i < UP_ARRAY_SIZE(eq->event_mask); i++)
 		eq->event_mask[i] = up_get_be64(c->in + CX_CREATE_EQ_IN_EVENT_BITMASK_AT + i * 8);
 	return cx_ring_take(c, &ring, &eq->buf);
@@ -88,7 +90,9 @@ void cx_eq_free(struct cx_eq *eq)
 	dev->eqs[eq->eqn] = NULL;
 	if (dev->cmd_eq == eq)
 		dev->cmd_eq = NULL;
+	dev->behind_eqs -= eq->behind;
 	cx_ring_drop(dev, &eq->buf);
+	cx_eq_fini(eq, dev->hca.arena);
 	up_arena_free(dev->hca.arena, eq, sizeof(*eq));
 }
 

@@ -36,6 +36,7 @@
 #define UP_CONNECTX_H
 
 #include "base/bytes.h"
+#include "device/connectx/abi_queue.h"
 #include "device/connectx/device.h"
 #include "vfio/pci_config.h"
 
@@ -67,15 +68,30 @@ struct cx_buf {
 
 struct cx_device;
 
+/* One that waits for room in its queue. */
+struct cx_event {
+	uint8_t type, sub_type;
+	uint8_t data[CX_EQE_DATA_SIZE];
+};
+
 struct cx_eq {
 	struct cx_device *dev;
 	uint32_t eqn;
 	uint8_t log_size;
 	uint16_t vector;
+	uint32_t uar_page;	/* where its consumer index is told; 0: nowhere */
 	uint64_t event_mask[4]; /* bit n: event type n, as in CREATE_EQ */
 	uint32_t producer;
-	bool lost;	/* its memory went away: told once in the log */
-	uint64_t epoch; /* of the memory map that buf.flat was looked up in */
+	uint32_t consumer; /* as told last */
+	/* Of events[], a ring, those that wait are [first, first + waiting). */
+	struct cx_event *events;
+	uint32_t room, first, waiting;
+	/* Entries may be unread of which the guest was told: since when, less what was counted. */
+	bool behind;
+	uint64_t counted;
+	uint64_t ask_next; /* on the worker: when to interrupt it for them again */
+	bool lost;	   /* its memory went away: told once in the log */
+	uint64_t epoch;	   /* of the memory map that buf.flat was looked up in */
 	struct cx_buf buf;
 	struct up_lock lock; /* taken even with one worker: the control thread posts events too */
 	uint32_t users;	     /* CQs */
@@ -213,6 +229,7 @@ struct cx_device {
 	struct up_lock locate_lock; /* of the addresses in QPs, which two workers may look up */
 	struct up_table pds, xrcds, cqs, counters, uctxs, umems;
 	struct cx_eq *eqs[CX_MAX_EQ];
+	int behind_eqs;		      /* struct cx_eq.behind; atomic */
 	struct cx_eq *cmd_eq;	      /* the one that asked for command completions */
 	int vectors[CX_MSIX_VECTORS]; /* eventfds or -1 */
 	/* CQs that may be due an event, those with fresh completions first; under watch_lock. */
@@ -350,8 +367,16 @@ void cx_cmd_fini(struct cx_device *dev);
 
 /* eq.c: any thread, takes eq->lock. `data`: the 28 bytes of event data at offset 32. */
 void cx_eq_post(struct cx_eq *eq, uint8_t type, uint8_t subtype, const uint8_t data[28]);
-void cx_eq_post_completion(struct cx_eq *eq, uint32_t cqn); /* raises no interrupt by itself */
+/* Raises no interrupt by itself. False: there is no room, try again later. */
+bool cx_eq_post_completion(struct cx_eq *eq, uint32_t cqn);
 void cx_eq_interrupt(struct cx_eq *eq);
+/*
+ * On the worker: posts what waited for room, interrupts a guest that may have left events behind.
+ * Returns the number posted, lowers *due.
+ */
+unsigned cx_eq_serve(struct cx_device *dev, uint64_t now, uint64_t *due);
+/* Frees what it has in the arena, which need not be its device's any more. */
+void cx_eq_fini(struct cx_eq *eq, struct up_arena *arena);
 /* Goes to the EQ whose mask asks for the type; dropped when none does. */
 void cx_async_event(struct cx_device *dev, uint8_t type, uint8_t subtype, const uint8_t data[28]);
 void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome);

@@ -186,13 +186,16 @@ static uint64_t next_look(struct cx_cq *cq, uint64_t now)
 	return now + step;
 }
 
-static void serve(struct cx_cq *cq, uint32_t record)
+/* False: the event queue is full. */
+static bool serve(struct cx_cq *cq, uint32_t record)
 {
+	if (!cx_eq_post_completion(cq->eq, cq->base.cqn))
+		return false;
 	cq->watch.have_served = true;
 	cq->watch.served_arm = record;
 	cq->watch.untold = cq->watch.untold_solicited = false;
 	cq->watch.first_pending = 0;
-	cx_eq_post_completion(cq->eq, cq->base.cqn);
+	return true;
 }
 
 /* Reads the records, posts the event if it is due. Returns the EQ to interrupt, or NULL. */
@@ -217,9 +220,9 @@ static struct cx_eq *look(struct cx_cq *cq, uint64_t now)
 		cq->watch.first_pending = pending ? pending_since(cq, now) : 0;
 	due = event_time(cq, record);
 	if (pending && due <= now) {
-		serve(cq, record);
-		raised = cq->eq;
-		pending = false;
+		pending = !serve(cq, record);
+		raised = pending ? NULL : cq->eq;
+		due = next;
 	}
 	set_delay(cq, is_set, all_read);
 	if (pending)

@@ -117,7 +117,7 @@ static void free_eqs(struct cx_remains *r)
 
 		if (!eq)
 			continue;
-		cx_buf_fini(&eq->buf, r->arena);
+		cx_eq_fini(eq, r->arena);
 		up_arena_free(r->arena, eq, sizeof(*eq));
 		r->eqs[i] = NULL;
 	}
@@ -215,6 +215,7 @@ static void leave(struct cx_device *dev, struct cx_remains *r)
 	memcpy(r->eqs, dev->eqs, sizeof(r->eqs));
 	memset(dev->eqs, 0, sizeof(dev->eqs));
 	dev->cmd_eq = NULL;
+	dev->behind_eqs = 0;
 	dev->hca.mr_bytes = 0;
 	dev->list_bytes = 0;
 	dev->reserved_key = 0;

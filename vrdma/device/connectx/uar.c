@@ -317,6 +317,7 @@ unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due)
 
 	found += sweep(dev, now - dev->last_poll, found);
 	dev->last_poll = now;
+	found += cx_eq_serve(dev, now, due);
 	return found + cx_cq_watch(dev, now, due);
 }
 
