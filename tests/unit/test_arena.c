@@ -62,21 +62,35 @@ static void gives_memory_of_its_own(void **state)
 	up_arena_destroy(a);
 }
 
-static void shrinks_from_the_end(void **state)
+/* What is behind the end belongs to others by then. */
+static void shrink(struct up_arena *a, size_t size)
 {
-	struct up_arena *a = up_arena_create();
-	size_t size = 5 * MIB + 100, left = size;
-	uint8_t *object = up_arena_alloc(a, size);
+	uint8_t *object = up_arena_alloc(a, size), *others[64] = {0};
+	unsigned n = 0;
 
 	assert_non_null(object);
 	memset(object, 1, size);
-	while (left) {
-		size_t now = up_arena_shrink(a, object, left);
-
+	for (size_t left = size, now; left; left = now) {
+		now = up_arena_shrink(a, object, left);
 		assert_true(now < left);
+		others[n] = up_arena_alloc(a, MIB);
+		assert_true(all_are(others[n], MIB, 0));
+		memset(others[n++], 2, MIB);
 		assert_true(all_are(object, now, 1));
-		left = now;
 	}
+	while (n) {
+		assert_true(all_are(others[--n], MIB, 2));
+		up_arena_free(a, others[n], MIB);
+	}
+}
+
+static void shrinks_from_the_end(void **state)
+{
+	struct up_arena *a = up_arena_create();
+	void *object;
+
+	shrink(a, 5 * MIB + 100);
+	shrink(a, 33 * MIB + 100);
 	object = up_arena_alloc(a, 1000);
 	assert_int_equal(up_arena_shrink(a, object, 1000), 0);
 	up_arena_destroy(a);
@@ -196,12 +210,48 @@ static void uses_what_is_free(void **state)
 	up_arena_destroy(a);
 }
 
+static unsigned mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+	int c;
+
+	assert_non_null(f);
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* A process may have 65,530 of them: holes between objects that stay cost none. */
+static void takes_few_mappings(void **state)
+{
+	enum { OBJECTS = 3000, LARGER = 700, SIZE = 140 << 10 };
+	static void *objects[OBJECTS], *larger[LARGER];
+	struct up_arena *a = up_arena_create();
+	unsigned before = mappings();
+
+	for (unsigned i = 0; i < OBJECTS; i++)
+		objects[i] = up_arena_alloc(a, SIZE);
+	for (unsigned i = 0; i < OBJECTS; i += 2)
+		up_arena_free(a, objects[i], SIZE);
+	/* What is too large for the holes. */
+	for (unsigned i = 0; i < LARGER; i++)
+		larger[i] = up_arena_alloc(a, 2 * SIZE);
+	assert_true(!memory_is_exact() || mappings() < before + 100);
+	for (unsigned i = 1; i < OBJECTS; i += 2)
+		up_arena_free(a, objects[i], SIZE);
+	for (unsigned i = 0; i < LARGER; i++)
+		up_arena_free(a, larger[i], 2 * SIZE);
+	up_arena_destroy(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_memory_of_its_own), cmocka_unit_test(shrinks_from_the_end),
 		cmocka_unit_test(gives_back_what_is_free), cmocka_unit_test(leaves_nothing_behind),
-		cmocka_unit_test(uses_what_is_free),
+		cmocka_unit_test(uses_what_is_free),	   cmocka_unit_test(takes_few_mappings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,20 +2,19 @@
 /*
  * Memory for one guest's objects (base/arena.h). Sizes are rounded up to one of 26 classes. A chunk
  * begins with its header, at a multiple of its size, so that an object's address leads to it.
- * Chunks with room are on their class's list. What is larger than any class has a mapping of its
- * own.
+ * Chunks with room are on their class's list. What is larger than any class is a piece of its own,
+ * as the chunks are (base/extent.h).
  */
 #include "base/arena.h"
 
 #include "base/bytes.h"
-#include "base/list.h"
+#include "base/extent.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define CHUNK ((size_t)1 << 20)
 #define HEADER 64
@@ -35,7 +34,8 @@ struct chunk {
 static_assert(sizeof(struct chunk) <= HEADER, "the header");
 
 struct up_arena {
-	pthread_mutex_t lock;
+	struct up_extents extents;
+	pthread_mutex_t lock; /* of what follows */
 	struct up_list room[NR_CLASSES];
 	size_t objects;
 };
@@ -60,6 +60,7 @@ struct up_arena *up_arena_create(void)
 	if (!a)
 		return NULL;
 	pthread_mutex_init(&a->lock, NULL);
+	up_extents_init(&a->extents);
 	for (unsigned i = 0; i < NR_CLASSES; i++)
 		up_list_init(&a->room[i]);
 	return a;
@@ -85,34 +86,20 @@ static unsigned class_of(size_t size, uint32_t *rounded)
 	return SMALL / 16 + (MEDIUM - SMALL) / 64 + i;
 }
 
-static void *map(size_t bytes)
+static struct chunk *chunk_create(struct up_arena *a, uint32_t size)
 {
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct chunk *c = up_extents_take(&a->extents, CHUNK, CHUNK);
 
-	return at == MAP_FAILED ? NULL : at;
-}
-
-static size_t whole_pages(size_t bytes)
-{
-	return (bytes + 4095) & ~(size_t)4095;
-}
-
-static struct chunk *chunk_create(uint32_t size)
-{
-	uint8_t *at = map(2 * CHUNK);
-	struct chunk *c;
-	size_t before;
-
-	if (!at)
+	if (!c)
 		return NULL;
-	before = -(uintptr_t)at % CHUNK;
-	if (before)
-		munmap(at, before);
-	munmap(at + before + CHUNK, CHUNK - before);
-	c = (struct chunk *)(void *)(at + before);
 	c->size = size;
 	c->fresh = HEADER;
 	return c;
+}
+
+static void chunk_destroy(struct up_arena *a, struct chunk *c)
+{
+	up_extents_give(&a->extents, c, CHUNK, 0);
 }
 
 static bool is_full(const struct chunk *c)
@@ -144,7 +131,7 @@ static void *alloc_small(struct up_arena *a, size_t size)
 	struct up_list *room = &a->room[class_of(size, &rounded)];
 
 	if (up_list_empty(room)) {
-		struct chunk *c = chunk_create(rounded);
+		struct chunk *c = chunk_create(a, rounded);
 
 		if (!c)
 			return NULL;
@@ -171,7 +158,7 @@ void *up_arena_alloc(struct up_arena *a, size_t size)
 	if (CHECKED)
 		return alloc_checked(size);
 	if (size > LARGE)
-		return map(whole_pages(size));
+		return up_extents_take(&a->extents, size, UP_EXTENT_UNIT);
 	pthread_mutex_lock(&a->lock);
 	object = alloc_small(a, size);
 	a->objects += object != NULL;
@@ -194,7 +181,7 @@ static void free_small(struct up_arena *a, void *object, size_t size)
 	if (--c->used || (room->next == &c->node && room->prev == &c->node))
 		return;
 	up_list_unlink(&c->node);
-	munmap(c, CHUNK);
+	chunk_destroy(a, c);
 }
 
 void up_arena_free(struct up_arena *a, void *object, size_t size)
@@ -206,7 +193,7 @@ void up_arena_free(struct up_arena *a, void *object, size_t size)
 		return;
 	}
 	if (size > LARGE) {
-		munmap(object, whole_pages(size));
+		up_extents_give(&a->extents, object, size, 0);
 		return;
 	}
 	pthread_mutex_lock(&a->lock);
@@ -223,8 +210,8 @@ size_t up_arena_shrink(struct up_arena *a, void *object, size_t size)
 		up_arena_free(a, object, size);
 		return 0;
 	}
-	left = whole_pages(size) - SHRINK_STEP;
-	munmap((uint8_t *)object + left, SHRINK_STEP);
+	left = ((size + UP_EXTENT_UNIT - 1) & -UP_EXTENT_UNIT) - SHRINK_STEP;
+	up_extents_give(&a->extents, object, size, left);
 	return left;
 }
 
@@ -235,7 +222,7 @@ void up_arena_trim(struct up_arena *a)
 	assert(!a->objects);
 	for (unsigned i = 0; i < NR_CLASSES; i++) {
 		up_list_each (pos, tmp, &a->room[i])
-			munmap(UP_CONTAINER_OF(pos, struct chunk, node), CHUNK);
+			chunk_destroy(a, UP_CONTAINER_OF(pos, struct chunk, node));
 		up_list_init(&a->room[i]);
 	}
 }
@@ -245,6 +232,7 @@ void up_arena_destroy(struct up_arena *a)
 	if (!a)
 		return;
 	up_arena_trim(a);
+	up_extents_fini(&a->extents);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }
