@@ -11,6 +11,7 @@ struct up_vfio_server {
 	void *dev;
 	int fd;
 	atomic_bool tripped;
+	uint64_t memory;
 	struct up_vfio_stats stats;
 };
 
@@ -53,6 +54,11 @@ void up_vfio_server_set_mmap_fd(struct up_vfio_server *s, unsigned region, int f
 const atomic_bool *up_vfio_server_tripped(const struct up_vfio_server *s)
 {
 	return &s->tripped;
+}
+
+const uint64_t *up_vfio_server_memory(const struct up_vfio_server *s)
+{
+	return &s->memory;
 }
 
 bool up_vfio_server_connected(const struct up_vfio_server *s)

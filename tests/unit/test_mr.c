@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PD 5
 #define QPN 0x77
@@ -188,6 +189,38 @@ static void regions_take_a_share_of_memory(void **state)
 	assert_non_null(last);
 	up_mr_destroy(&hca, last);
 	assert_non_null(up_mr_create(&hca, UP_MR_LIST, capacity));
+}
+
+static uint64_t most_of_all_regions(void)
+{
+	struct up_mr *mrs[31];
+	unsigned n = 0;
+	uint64_t most;
+
+	/* Tables are counted before they are made. */
+	for (uint32_t capacity = 1u << 30; capacity; capacity /= 2)
+		while (n < 31 && (mrs[n] = up_mr_create_empty(&hca, UP_MR_PAGES, capacity)))
+			n++;
+	most = hca.mr_bytes;
+	while (n)
+		up_mr_destroy(&hca, mrs[--n]);
+	return most;
+}
+
+/* A guest with an IOMMU sees its memory in as many places as it likes, and a file may be empty. */
+static void the_share_is_of_memory_that_is_there(void **state)
+{
+	uint64_t least = most_of_all_regions(), backing = UINT64_C(1) << 30;
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	for (uint64_t i = 1; i < 1000; i++)
+		assert_int_equal(up_mem_add(&hca.mem, i << 40, UINT64_C(1) << 30, NULL, true), 0);
+	hca.mem.backing = &backing;
+	assert_in_range(most_of_all_regions(), least, least + (backing >> 5));
+	backing = UINT64_C(1) << 60;
+	assert_in_range(most_of_all_regions(), least, least + (host >> 5));
+	hca.mem.backing = NULL;
+	up_mem_remove(&hca.mem, UINT64_C(1) << 40, UINT64_C(1) << 60);
 }
 
 static void check_demands_every_right(void **state)
@@ -581,6 +614,7 @@ int main(void)
 		TEST(creation_fails_without_memory),
 		TEST(creation_fails_without_slot),
 		TEST(regions_take_a_share_of_memory),
+		TEST(the_share_is_of_memory_that_is_there),
 		TEST(check_demands_every_right),
 		TEST(window_of_one_qp),
 		TEST(check_keeps_to_the_bounds),

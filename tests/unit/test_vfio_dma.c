@@ -59,6 +59,7 @@ static void pieces_share_a_mapping(void **state)
 		map_ok(&rig, i * 0x10000, 0x1000, i * 0x2000);
 	await_memfd_maps(rig.memfd_maps_before + 1);
 	assert_int_equal(find_hva(&rig, 0x50000) - find_hva(&rig, 0), 5 * 0x2000);
+	assert_int_equal(*up_vfio_server_memory(rig.server), lseek(rig.ram_fd, 0, SEEK_END));
 	/* A piece that may not be written has a mapping that cannot be. */
 	dma_map(&rig, 0x1000000, 0x1000, 0, UP_VFIO_DMA_READ, rig.ram_fd);
 	expect_ok(&rig, VU_DMA_MAP, 0);
@@ -72,6 +73,7 @@ static void pieces_share_a_mapping(void **state)
 	assert_int_equal(rig.dev.nr_maps, 1);
 	dma_unmap(&rig, 19 * 0x10000, 0x1000, 0);
 	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	assert_int_equal(*up_vfio_server_memory(rig.server), 0);
 	await_memfd_maps(rig.memfd_maps_before);
 	rig_destroy(&rig);
 }

@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void up_mem_init(struct up_mem *m)
 {
 	memset(m, 0, sizeof(*m));
 	m->epoch = 1;
+	m->most = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 void up_mem_fini(struct up_mem *m)

@@ -43,6 +43,12 @@ struct up_mem {
 	 * zeroes took its place: nothing read since then may be believed.
 	 */
 	const atomic_bool *lost;
+	/*
+	 * How much memory there is behind the ranges, of which several may be the same. NULL: none
+	 * are. On the control thread.
+	 */
+	const uint64_t *backing;
+	uint64_t most; /* that a VM can have: the host's */
 };
 
 void up_mem_init(struct up_mem *m);

@@ -27,13 +27,19 @@ static_assert(offsetof(struct up_mr, device) <= MR_ALIGN, "hot part of struct up
 #define LIMIT_FLOOR (UINT64_C(256) << 20)
 #define LIMIT_SHARE 32
 
+/*
+ * What ranges add up to is the guest's choice where it has an IOMMU, and how long a file is that
+ * nobody wrote to, whoever runs the VM's: no VM has more than the host.
+ */
 static uint64_t memory_limit(const struct up_mem *m)
 {
 	uint64_t ram = 0;
 
-	for (unsigned i = 0; i < m->now.count; i++)
+	if (m->backing)
+		ram = *m->backing;
+	for (unsigned i = 0; i < m->now.count && !m->backing; i++)
 		ram += m->now.ranges[i].size;
-	return LIMIT_FLOOR + ram / LIMIT_SHARE;
+	return LIMIT_FLOOR + (ram < m->most ? ram : m->most) / LIMIT_SHARE;
 }
 
 #define MR_BYTES ((sizeof(struct up_mr) + MR_ALIGN - 1) & -(size_t)MR_ALIGN)

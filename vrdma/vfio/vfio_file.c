@@ -128,6 +128,7 @@ static int add_file(struct up_vfio_server *srv, const struct vu_file *want, int 
 	f->next = srv->files;
 	srv->files = f;
 	srv->nr_files++;
+	srv->file_bytes += f->length;
 	return 0;
 }
 
@@ -166,6 +167,7 @@ void up_vu_file_put(struct up_vfio_server *srv, struct vu_file *file)
 		at = &(*at)->next;
 	*at = file->next;
 	srv->nr_files--;
+	srv->file_bytes -= file->length;
 	up_sigbus_guard_remove(file->guard);
 	up_vu_release(file->base, file->length);
 	free(file);

@@ -158,6 +158,7 @@ struct up_vfio_server {
 	struct vu_ranges ranges;
 	struct vu_file *files;
 	uint32_t nr_files;
+	uint64_t file_bytes; /* what these have mapped */
 	struct up_sigbus_owner owner;
 	char disconnect_why[96]; /* "": no disconnect asked for */
 	struct up_vfio_stats stats;

@@ -452,3 +452,8 @@ const atomic_bool *up_vfio_server_tripped(const struct up_vfio_server *srv)
 {
 	return &srv->owner.tripped;
 }
+
+const uint64_t *up_vfio_server_memory(const struct up_vfio_server *srv)
+{
+	return &srv->file_bytes;
+}

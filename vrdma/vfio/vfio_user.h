@@ -242,4 +242,10 @@ const struct up_vfio_stats *up_vfio_server_stats(const struct up_vfio_server *sr
  */
 const atomic_bool *up_vfio_server_tripped(const struct up_vfio_server *srv);
 
+/*
+ * Bytes of the client's files that are mapped here, each once in however many places the guest sees
+ * it. Lives as long as the server.
+ */
+const uint64_t *up_vfio_server_memory(const struct up_vfio_server *srv);
+
 #endif

@@ -212,6 +212,7 @@ struct cx_device *cx_device_create(struct up_port *port, const struct cx_device_
 	if (err)
 		goto fini_uar;
 	dev->hca.mem.lost = up_vfio_server_tripped(dev->server);
+	dev->hca.mem.backing = up_vfio_server_memory(dev->server);
 	err = init_poll(dev);
 	if (err)
 		goto fini_server;
