@@ -311,6 +311,39 @@ static void overlaps_are_refused(void **state)
 	rig_destroy(&rig);
 }
 
+/* Some clients have memory in very many files: a VM that comes later finds room for its own. */
+static void each_client_has_its_share_of_mappings(void **state)
+{
+	struct up_sigbus_owner others = {.wake_fd = -1};
+	int guards[UP_SIGBUS_GUARD_MAX / 2], fds[VU_SURE_FILES + 1];
+	struct rig rig;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < UP_SIGBUS_GUARD_MAX / 2; i++)
+		guards[i] =
+			up_sigbus_guard_add((void *)(4096ul * (i + 1)), 4096, PROT_READ, &others);
+	rig_start(&rig);
+	for (i = 0; i <= VU_SURE_FILES; i++) {
+		fds[i] = make_memfd("many", 0x1000);
+		dma_map(&rig, i * 0x1000, 0x1000, 0, RW, fds[i]);
+		if (i < VU_SURE_FILES)
+			expect_ok(&rig, VU_DMA_MAP, 0);
+		else
+			expect_error(&rig, ENOSPC);
+	}
+	/* There is room again. */
+	for (i = 0; i <= VU_SURE_FILES; i++)
+		up_sigbus_guard_remove(guards[i]);
+	dma_map(&rig, VU_SURE_FILES * 0x1000, 0x1000, 0, RW, fds[VU_SURE_FILES]);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	for (i = 0; i <= VU_SURE_FILES; i++)
+		close(fds[i]);
+	rig_destroy(&rig);
+	for (i = VU_SURE_FILES + 1; i < UP_SIGBUS_GUARD_MAX / 2; i++)
+		up_sigbus_guard_remove(guards[i]);
+}
+
 static void number_of_ranges_is_limited(void **state)
 {
 	struct rig rig;
@@ -467,6 +500,7 @@ int main(void)
 		cmocka_unit_test(number_of_ranges_is_limited),
 		cmocka_unit_test(files_that_are_not_memory),
 		cmocka_unit_test(read_only_memory),
+		cmocka_unit_test(each_client_has_its_share_of_mappings),
 		cmocka_unit_test(device_refuses_a_range),
 		cmocka_unit_test(disconnection_unmaps),
 		cmocka_unit_test(huge_pages),

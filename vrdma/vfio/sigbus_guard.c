@@ -39,6 +39,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry entries[UP_SIGBUS_GUARD_MAX];
 static atomic_int used; /* entries at and above were never in use; grows only */
 static int first_free = -1;
+static unsigned guarded;	  /* entries in use; under `lock` */
 static struct sigaction previous; /* these two are set before the handler is, then constant */
 static uintptr_t page_size;
 
@@ -192,8 +193,10 @@ int up_sigbus_guard_add(void *start, size_t len, int prot, struct up_sigbus_owne
 
 	pthread_mutex_lock(&lock);
 	i = take_entry();
-	if (i >= 0)
+	if (i >= 0) {
 		write_entry(&entries[i], &r);
+		guarded++;
+	}
 	pthread_mutex_unlock(&lock);
 	return i;
 }
@@ -206,5 +209,16 @@ void up_sigbus_guard_remove(int handle)
 	write_entry(&entries[handle], &none);
 	entries[handle].next_free = first_free;
 	first_free = handle;
+	guarded--;
 	pthread_mutex_unlock(&lock);
+}
+
+unsigned up_sigbus_guard_count(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&lock);
+	n = guarded;
+	pthread_mutex_unlock(&lock);
+	return n;
 }

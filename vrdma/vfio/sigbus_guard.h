@@ -41,4 +41,7 @@ int up_sigbus_guard_add(void *start, size_t len, int prot, struct up_sigbus_owne
  */
 void up_sigbus_guard_remove(int handle);
 
+/* How many ranges are guarded now. Thread safe. */
+unsigned up_sigbus_guard_count(void);
+
 #endif

@@ -112,8 +112,9 @@ static int add_file(struct up_vfio_server *srv, const struct vu_file *want, int 
 	struct vu_file *f;
 	int ret;
 
-	if (srv->nr_files == VU_MAX_FILES) {
-		up_vu_complain(srv, "DMA_MAP: memory in more than %d files", VU_MAX_FILES);
+	if (srv->nr_files == VU_MAX_FILES || (srv->nr_files >= VU_SURE_FILES &&
+					      up_sigbus_guard_count() >= UP_SIGBUS_GUARD_MAX / 2)) {
+		up_vu_complain(srv, "DMA_MAP: memory in more than %u files", srv->nr_files);
 		return -ENOSPC;
 	}
 	f = malloc(sizeof(*f));

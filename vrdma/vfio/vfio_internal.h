@@ -36,8 +36,13 @@ enum {
 	VU_LOG_BUDGET = 16,
 };
 
-/* Mappings of one client. They share the process' table of guarded ones, hence the limit. */
+/*
+ * Mappings of one client. All clients share the system's limit (vm.max_map_count) and the table of
+ * guarded ones: half of that is for clients that want many, so that the first few, which are what
+ * a VM needs, are left for each of a thousand others.
+ */
 #define VU_MAX_FILES 512
+#define VU_SURE_FILES 16
 
 /* A mapping of a file with guest memory, shared by the ranges in it. */
 struct vu_file {
