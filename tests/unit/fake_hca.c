@@ -334,7 +334,8 @@ struct fake_srq *fake_srq_create(struct fake_hca *hca, bool xrc)
 
 void fake_srq_destroy(struct fake_srq *srq)
 {
-	up_srq_forget(&srq->base);
+	while (!up_srq_forget(&srq->base, 1))
+		;
 	up_table_del(&srq->base.hca->srqs, srq->base.srqn);
 	free(srq);
 }

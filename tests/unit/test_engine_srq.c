@@ -195,6 +195,41 @@ static void xrc_queue_goes_in_mid_message(void **state)
 	fake_qp_destroy(b);
 }
 
+/* Messages under way end some at a time, and meanwhile nobody finds the queue. */
+static void xrc_queue_goes_in_steps(void **state)
+{
+	enum { PAIRS = 5 };
+	struct fake_srq *srq = fake_srq_create(hb, true);
+	struct fake_qp *a[PAIRS + 1], *b[PAIRS + 1];
+	unsigned left = 0;
+
+	for (unsigned i = 0; i <= PAIRS; i++) {
+		a[i] = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
+		b[i] = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
+		fake_connect(a[i], b[i]);
+		fake_srq_recv(srq, 0, 1 << 20);
+		fake_post(a[i], UP_OP_SEND, 0, 1 << 20)->xrc_srqn = srq->base.srqn;
+	}
+	for (unsigned i = 0; i < PAIRS; i++) {
+		struct up_budget budget = {.messages = 1, .bytes = 4096};
+
+		assert_int_equal(up_qp_run(fake_exec, &a[i]->base, 1, &budget), UP_RUN_MORE);
+	}
+	assert_false(up_srq_forget(&srq->base, 2));
+	for (unsigned i = 0; i < PAIRS; i++)
+		left += b[i]->base.resp.busy;
+	assert_int_equal(left, PAIRS - 2);
+	fake_run(a[PAIRS]);
+	assert_int_equal(fake_wc(ha).status, UP_WC_REM_INV_REQ_ERR);
+	assert_false(up_srq_forget(&srq->base, 2));
+	assert_true(up_srq_forget(&srq->base, 2));
+	fake_srq_destroy(srq);
+	for (unsigned i = 0; i <= PAIRS; i++) {
+		fake_qp_destroy(a[i]);
+		fake_qp_destroy(b[i]);
+	}
+}
+
 /* A queue that goes later is none of the business of a QP whose message came through. */
 static void xrc_queue_goes_after_a_long_message(void **state)
 {
@@ -225,10 +260,15 @@ static void xrc_queue_goes_after_a_long_message(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(two_queue_pairs_share_one_queue), T(error_says_last_wqe_and_leaves_the_queue),
-		T(malformed_queue_is_in_error),	    T(xrc_goes_to_the_queue_that_the_message_names),
-		T(xrc_domain_is_checked),	    T(xrc_memory_is_that_of_the_queue_named),
-		T(xrc_queue_goes_in_mid_message),   T(xrc_queue_goes_after_a_long_message),
+		T(two_queue_pairs_share_one_queue),
+		T(error_says_last_wqe_and_leaves_the_queue),
+		T(malformed_queue_is_in_error),
+		T(xrc_goes_to_the_queue_that_the_message_names),
+		T(xrc_domain_is_checked),
+		T(xrc_memory_is_that_of_the_queue_named),
+		T(xrc_queue_goes_in_mid_message),
+		T(xrc_queue_goes_in_steps),
+		T(xrc_queue_goes_after_a_long_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,12 +59,17 @@ void up_srq_init(struct up_srq *srq)
 	up_list_init(&srq->parked);
 }
 
-void up_srq_forget(struct up_srq *srq)
+bool up_srq_forget(struct up_srq *srq, unsigned most)
 {
 	struct up_list *pos, *tmp;
 
-	up_list_each (pos, tmp, &srq->parked)
+	srq->closing = true;
+	up_list_each (pos, tmp, &srq->parked) {
+		if (!most--)
+			break;
 		up_responder_reset(UP_CONTAINER_OF(pos, struct up_qp, resp.parked));
+	}
+	return up_list_empty(&srq->parked);
 }
 
 static bool allowed(enum up_qp_state from, enum up_qp_state to)

@@ -147,10 +147,12 @@ int up_qp_modify(struct up_qp *qp, enum up_qp_state to);
 /* Before a shared receive queue gets its number. */
 void up_srq_init(struct up_srq *srq);
 /*
- * A shared receive queue goes away, world stopped. No QP refers to an XRC one, but a message may be
- * on its way into it: that ends here, and its sender finds nobody.
+ * A shared receive queue goes away, world stopped. No QP refers to an XRC one, but messages may be
+ * on their way into it: they end here, `most` of them at a time, as there may be one for each of
+ * its receives, and their senders find nobody. From the first call on no other begins. True when
+ * none is left.
  */
-void up_srq_forget(struct up_srq *srq);
+bool up_srq_forget(struct up_srq *srq, unsigned most);
 
 enum up_run {
 	UP_RUN_IDLE, /* nothing to do until something is posted */

@@ -28,6 +28,7 @@ struct up_srq {
 	uint32_t pdn;
 	uint32_t xrcd; /* XRC only */
 	bool xrc;
+	bool closing;	  /* XRC only: it goes away, no message finds it */
 	bool error;	  /* malformed; takes no further message */
 	struct up_cq *cq; /* XRC only: where its receives complete */
 	struct up_lock lock;

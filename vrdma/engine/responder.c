@@ -223,7 +223,7 @@ static struct up_srq *pick_srq(const struct up_qp *resp, const struct up_send_wr
 	if (resp->type != UP_QP_XRC_TGT)
 		return resp->srq;
 	srq = up_table_get(&resp->hca->srqs, wr->xrc_srqn);
-	if (!srq || !srq->xrc || srq->xrcd != resp->xrcd) {
+	if (!srq || !srq->xrc || srq->closing || srq->xrcd != resp->xrcd) {
 		*bad = true;
 		return NULL;
 	}

@@ -244,7 +244,6 @@ struct cx_user_mkey {
 cx_handler cx_create_srq, cx_create_xrc_srq, cx_create_rmp, cx_destroy_srq, cx_destroy_xrc_srq,
 	cx_destroy_rmp, cx_query_srq, cx_query_xrc_srq, cx_query_rmp, cx_arm_rq, cx_arm_xrc_srq,
 	cx_modify_rmp;
-void cx_srq_free(struct cx_srq *srq);
 
 /* cmd_qp.c, cmd_qp_modify.c */
 cx_handler cx_create_qp, cx_destroy_qp, cx_query_qp, cx_modify_qp, cx_reset_qp, cx_error_qp;
