@@ -552,6 +552,50 @@ static void test_window_without_region(void **state)
 	tl_ping(p);
 }
 
+static uint32_t null_key(struct gs_vm *vm)
+{
+	uint8_t in[CX_IN_BYTES] = {0}, out[CX_OUT_BYTES] = {0};
+
+	cx_set(in, CX_IN_OPCODE, CX_CMD_QUERY_SPECIAL_CONTEXTS);
+	gs_cmd(vm, in, sizeof(in), out, sizeof(out));
+	return cx_get(out, CX_QUERY_SPECIAL_CONTEXTS_OUT_DUMP_FILL_MKEY);
+}
+
+/* ibv_alloc_null_mr(): what is taken from there is zero, what goes there is gone. */
+static void test_null(void **state)
+{
+	enum { GAP = 200 * KIB + 3, LEN = 5000 };
+	struct pair *p = *state;
+	uint32_t key = null_key(p->b.vm);
+	struct gs_sge from = gs_sge(p->a.mr, p->a.buf, GAP + LEN);
+	struct gs_sge to[] = {{.len = GAP, .key = key}, gs_sge(p->b.mr, p->b.buf, LEN)};
+	struct gs_send_wr wr = {.op = CX_OP_SEND, .flags = GS_SIGNALED, .nsge = 1, .sge = &from};
+
+	tl_fill(p->a.buf + GAP, LEN, 1);
+	gs_post_recv(p->b.qp, 1, to, 2);
+	gs_post_send(p->a.qp, &wr);
+	gs_cq_expect(p->a.scq, 0);
+	assert_int_equal(gs_cq_expect(p->b.rcq, 0).byte_len, GAP + LEN);
+	tl_check(p->b.buf, LEN, 1);
+
+	/* And back, from where that was dropped. */
+	memset(p->a.buf, 0xff, GAP);
+	memset(p->a.buf + GAP, 0, LEN);
+	wr = (struct gs_send_wr){.op = CX_OP_RDMA_WRITE,
+				 .flags = GS_SIGNALED,
+				 .raddr = (uintptr_t)p->a.buf,
+				 .rkey = p->a.mr->key,
+				 .nsge = 2,
+				 .sge = to};
+	gs_post_send(p->b.qp, &wr);
+	gs_cq_expect(p->b.scq, 0);
+	tl_check_same(p->a.buf, GAP, 0);
+	tl_check(p->a.buf + GAP, LEN, 1);
+	use_fails(p, CX_OP_RDMA_WRITE, key, 0, 8);
+	use_fails(p, CX_OP_RDMA_READ, key, 0, 8);
+	assert_int_not_equal(gs_cmd_object(p->b.vm, CX_CMD_DESTROY_MKEY, 0, key >> 8), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,6 +614,7 @@ int main(void)
 		KERNEL_TEST(test_list_loop),
 		KERNEL_TEST(test_ksm),
 		KERNEL_TEST(test_physical),
+		KERNEL_TEST(test_null),
 		WINDOW_TEST(test_window_type1),
 		WINDOW_TEST(test_window_refused),
 		WINDOW_TEST(test_window_type2),

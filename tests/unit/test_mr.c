@@ -417,6 +417,30 @@ static void bounded_physical_region(void **state)
 	assert_int_equal(span_at(mr, 0xfff, 1, &span), -EACCES);
 }
 
+/* In any domain, but not remotely; what is dropped is not found again. */
+static void memory_that_is_none(void **state)
+{
+	struct up_mr *mr = region(UP_MR_NULL, 0, 0, 0), *all = region(UP_MR_PHYS, 0, 0, 0);
+	struct up_mr_use use = {.pdn = PD + 1, .access = UP_ACCESS_LOCAL_WRITE};
+	struct up_span span;
+
+	mr->absolute = all->absolute = true;
+	mr->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+	assert_int_equal(up_mr_span(&hca, mr->key, &use, TOP - 9, 10, &span), 0);
+	assert_int_equal(span.len, 10);
+	assert_int_equal(up_mr_resolve(&hca, mr->key, &use, 0, 200000, &span), 0);
+	assert_in_range(span.len, 1, 200000);
+	memset(span.ptr, 0xff, span.len);
+	use.access = UP_ACCESS_LOCAL_READ;
+	assert_int_equal(up_mr_span(&hca, mr->key, &use, 0, 200000, &span), 0);
+	assert_in_range(span.len, 1, 200000);
+	for (size_t i = 0; i < span.len; i++)
+		assert_int_equal(((uint8_t *)span.ptr)[i], 0);
+	assert_int_equal(up_mr_span(&hca, all->key, &use, 0, 1, &span), -EACCES);
+	use.access = UP_ACCESS_REMOTE_READ;
+	assert_int_equal(up_mr_span(&hca, mr->key, &use, 0, 1, &span), -EACCES);
+}
+
 static void read_only_memory_is_not_written(void **state)
 {
 	struct up_mr *mr = region(UP_MR_PHYS, 0, 0, 0);
@@ -626,6 +650,7 @@ int main(void)
 		TEST(large_pages),
 		TEST(hostile_tables_stay_inside_of_the_memory),
 		TEST(whole_address_space),
+		TEST(memory_that_is_none),
 		TEST(bounded_physical_region),
 		TEST(read_only_memory_is_not_written),
 		TEST(list_resolves_each_piece),

@@ -26,6 +26,7 @@ enum up_mr_kind {
 	UP_MR_PHYS,  /* all of the VM's memory, by guest-physical address */
 	UP_MR_PAGES, /* equal pages, a guest-physical address each */
 	UP_MR_LIST,  /* pieces of other regions */
+	UP_MR_NULL,  /* no memory, and of no domain: reads find zeroes, what is written is gone */
 };
 
 struct up_mr_piece {

@@ -132,6 +132,7 @@ enum {
 
 /* mlx5_ifc_query_special_contexts_out_bits */
 enum {
+	CX_QUERY_SPECIAL_CONTEXTS_OUT_DUMP_FILL_MKEY = CX_FIELD(0x08, 0, 32),
 	CX_QUERY_SPECIAL_CONTEXTS_OUT_RESD_LKEY = CX_FIELD(0x0c, 0, 32),
 };
 

@@ -74,6 +74,7 @@ static const struct setting general[] = {
 	{CX_HCA_MAX_INDIRECTION, UP_MR_MAX_DEPTH},
 	{CX_HCA_IMAICL, 1},
 	{CX_HCA_FIXED_BUFFER_SIZE, 1},
+	{CX_HCA_DUMP_FILL_MKEY, 1},
 	{CX_HCA_UMR_FENCE, 2}, /* none is needed: requests are executed one after the other */
 	{CX_HCA_UMR_EXTENDED_TRANSLATION_OFFSET, 1},
 	{CX_HCA_MAX_SGL_FOR_OPTIMIZED_PERFORMANCE, UP_MAX_RECV_SGE},

@@ -231,7 +231,7 @@ struct up_cq *cx_cq_find(struct cx_cmd *c, uint32_t cqn);
 /* cmd_mkey.c */
 cx_handler cx_create_mkey, cx_query_mkey, cx_destroy_mkey;
 /* The key of all memory for the kernel's QPs; made by INIT_HCA. 0 or a negative errno. */
-int cx_reserved_mkey_create(struct cx_device *dev);
+int cx_special_mkeys_create(struct cx_device *dev);
 
 /* up_mr.device of a process's key. */
 struct cx_user_mkey {

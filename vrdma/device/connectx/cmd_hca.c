@@ -25,7 +25,7 @@ enum cx_status cx_init_hca(struct cx_cmd *c)
 	c->again = !cx_remains_settle(c->dev);
 	if (c->again)
 		return CX_OK;
-	if (cx_reserved_mkey_create(c->dev))
+	if (cx_special_mkeys_create(c->dev))
 		return cx_fail(c, CX_NO_RES, CX_WHY_NO_MEMORY);
 	cx_device_start(c->dev);
 	return CX_OK;
@@ -88,6 +88,7 @@ enum cx_status cx_query_adapter(struct cx_cmd *c)
 
 enum cx_status cx_query_special_contexts(struct cx_cmd *c)
 {
+	cx_set(c->out, CX_QUERY_SPECIAL_CONTEXTS_OUT_DUMP_FILL_MKEY, c->dev->null_key);
 	cx_set(c->out, CX_QUERY_SPECIAL_CONTEXTS_OUT_RESD_LKEY, c->dev->reserved_key);
 	return CX_OK;
 }

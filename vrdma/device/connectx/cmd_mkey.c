@@ -274,13 +274,18 @@ static void revoke(struct cx_device *dev, struct up_mr *mr)
 	up_world_start(dev->port->fabric);
 }
 
+static bool is_special(const struct cx_device *dev, const struct up_mr *mr)
+{
+	return mr->key == dev->reserved_key || mr->key == dev->null_key;
+}
+
 enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 {
 	struct up_mr *mr = mr_get(c);
 
 	if (!mr)
 		return CX_BAD_RES;
-	if (cx_cmd_object(c) == c->dev->reserved_key >> 8)
+	if (is_special(c->dev, mr))
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
 	if (!c->work)
 		revoke(c->dev, mr);
@@ -297,6 +302,7 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 		[UP_MR_PHYS] = CX_MKC_MODE_PA,
 		[UP_MR_PAGES] = CX_MKC_MODE_MTT,
 		[UP_MR_LIST] = CX_MKC_MODE_KLMS,
+		[UP_MR_NULL] = CX_MKC_MODE_PA,
 	};
 	uint8_t *mkc = c->out + CX_QUERY_MKEY_OUT_MKC_AT;
 	const struct up_mr *mr = mr_get(c);
@@ -324,19 +330,32 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 	return CX_OK;
 }
 
-int cx_reserved_mkey_create(struct cx_device *dev)
+static struct up_mr *special(struct cx_device *dev, enum up_mr_kind kind, uint32_t *key)
 {
-	struct up_mr *mr;
+	struct up_mr *mr = up_mr_create(&dev->hca, kind, 0);
+
+	if (!mr)
+		return NULL;
+	mr->absolute = true;
+	mr->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+	mr->valid = true;
+	*key = mr->key;
+	return mr;
+}
+
+/* Those of QUERY_SPECIAL_CONTEXTS. */
+int cx_special_mkeys_create(struct cx_device *dev)
+{
+	struct up_mr *all, *none = NULL;
 
 	up_world_stop(dev->port->fabric);
-	mr = up_mr_create(&dev->hca, UP_MR_PHYS, 0);
-	if (mr) {
-		mr->privileged = true;
-		mr->absolute = true;
-		mr->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
-		mr->valid = true;
-		dev->reserved_key = mr->key;
+	all = special(dev, UP_MR_PHYS, &dev->reserved_key);
+	if (all) {
+		all->privileged = true;
+		none = special(dev, UP_MR_NULL, &dev->null_key);
+		if (!none)
+			up_mr_destroy(&dev->hca, all);
 	}
 	up_world_start(dev->port->fabric);
-	return mr ? 0 : -errno;
+	return none ? 0 : -errno;
 }

@@ -218,6 +218,7 @@ struct cx_device {
 	uint64_t list_bytes;	  /* of the page lists of all rings */
 	uint8_t issi;		  /* interface revision in use, 0 or 1 */
 	uint32_t reserved_key;	  /* of all memory, for the kernel's QPs */
+	uint32_t null_key;	  /* of none, for all QPs */
 	bool hca_enabled, hca_running, bus_master;
 	int uar_fd;	     /* memfd behind BAR0; UAR pages are shared from it */
 	uint8_t *uar_mem;    /* our mapping of it */

@@ -218,7 +218,7 @@ static void leave(struct cx_device *dev, struct cx_remains *r)
 	dev->behind_eqs = 0;
 	dev->hca.mr_bytes = 0;
 	dev->list_bytes = 0;
-	dev->reserved_key = 0;
+	dev->reserved_key = dev->null_key = 0;
 }
 
 void cx_remains_leave(struct cx_device *dev)
