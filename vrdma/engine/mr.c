@@ -326,8 +326,8 @@ static int list_span(const struct up_hca *hca, const struct up_mr *mr, const str
 	};
 
 	for (unsigned depth = 0; mr && mr->kind == UP_MR_LIST; depth++) {
-		uint64_t left;
-		uint32_t key;
+		uint64_t left = 0;
+		uint32_t key = 0;
 		int err = locate(mr, addr - mr->start, &key, &addr, &left);
 
 		if (err || depth == UP_MR_MAX_DEPTH)
