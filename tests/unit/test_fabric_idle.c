@@ -117,6 +117,34 @@ static void work_is_no_cost_of_looks(void **state)
 	assert_int_equal(idle->cost, 1000);
 }
 
+static void sleep_of(struct up_idle *idle, unsigned times, uint64_t cost, uint64_t between)
+{
+	while (times--) {
+		up_idle_sleeps(idle, cpu_time);
+		cpu += cost;
+		up_idle_look(idle, cpu_time);
+		cpu += between;
+		up_idle_worked(idle);
+	}
+}
+
+/* Also between two messages, where no row of sixteen looks is without work. */
+static void sleeps_that_cost_much_are_longer(void **state)
+{
+	struct up_idle *idle = *state;
+	struct up_fabric_config cfg = config();
+
+	sleep_of(idle, 8, 12 * UP_USEC, UP_MSEC);
+	assert_int_equal(up_idle_sleep(idle, &cfg, 0), 10 * UP_USEC);
+	sleep_of(idle, 400, 28 * UP_USEC, UP_MSEC);
+	assert_in_range(up_idle_sleep(idle, &cfg, 0), 20 * UP_USEC, 21 * UP_USEC);
+	/* One that an interrupt fell into does not change much. */
+	sleep_of(idle, 4, UP_MSEC / 4, 0);
+	assert_in_range(up_idle_sleep(idle, &cfg, 0), 30 * UP_USEC, 32 * UP_USEC);
+	sleep_of(idle, 400, 12 * UP_USEC, 0);
+	assert_int_equal(up_idle_sleep(idle, &cfg, 0), 10 * UP_USEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +154,7 @@ int main(void)
 		cmocka_unit_test_setup(free_looks_come_no_sooner_than_configured, setup),
 		cmocka_unit_test_setup(cost_follows_slowly, setup),
 		cmocka_unit_test_setup(work_is_no_cost_of_looks, setup),
+		cmocka_unit_test_setup(sleeps_that_cost_much_are_longer, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,10 +42,9 @@ struct up_fabric_config {
 	const struct up_manager_ops *manager; /* NULL: LID UP_SM_LID does not answer */
 	unsigned workers;
 	uint32_t spin_us;	/* how long a worker spins after its last work before it sleeps */
-	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first */
+	uint32_t idle_sleep_us; /* how long it sleeps between looks, at first and at least */
 	uint32_t deep_sleep_us; /* and at most, after a second without work */
-	uint32_t idle_permille; /* of a CPU that it may take then: sleeps are as short as this
-				   allows */
+	uint32_t idle_permille; /* of a CPU that it may take then: it sleeps no longer */
 	uint32_t quantum_bytes; /* what a port may copy in one turn; a quarter more to end a message
 				 */
 	uint32_t priority; /* of the workers: nice levels above ordinary, where the daemon may */

@@ -14,9 +14,13 @@ struct up_idle {
 	uint64_t cost; /* CPU time of a sleep and its look; 0: not measured yet */
 	uint64_t cpu;  /* the thread's CPU time when the looks that are counted now began */
 	uint64_t looks;
+	uint64_t toll; /* CPU time of a sleep, whatever was done between two; 0: not measured yet */
+	uint64_t slept; /* the thread's CPU time when the sleep that is measured now began */
+	uint64_t sleeps;
 };
 
-/* After each sleep without work; `cpu_time` is asked at times. */
+/* Before and after each sleep; `cpu_time` is asked at times. */
+void up_idle_sleeps(struct up_idle *idle, uint64_t (*cpu_time)(void));
 void up_idle_look(struct up_idle *idle, uint64_t (*cpu_time)(void));
 /* There was work: what is being counted is no longer the cost of looks alone. */
 void up_idle_worked(struct up_idle *idle);

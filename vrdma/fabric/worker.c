@@ -357,6 +357,7 @@ static void *worker_main(void *arg)
 			now = up_clock_ns();
 		} else {
 			until = now + idle_time(w, now - last_work);
+			up_idle_sleeps(&w->idle, thread_cpu_ns);
 			sleep_until(w, until < due ? until : due);
 			up_idle_look(&w->idle, thread_cpu_ns);
 			now = up_clock_ns();
