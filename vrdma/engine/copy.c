@@ -244,7 +244,7 @@ static void learn_caches(struct up_copy_history *h)
 #ifdef _SC_LEVEL3_CACHE_SIZE
 	llc = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
-	h->piece = l1 >= L1_MIN ? ((size_t)l1 / 2) & ~(size_t)63 : (size_t)L1_MIN / 2;
+	h->piece = (size_t)(l1 >= L1_MIN ? l1 : L1_MIN) / 4 & ~(size_t)63;
 	if (llc < LLC_MIN)
 		llc = LLC_MIN;
 	h->reach = (uint64_t)(llc < LLC_MAX ? llc : LLC_MAX) / 2;
@@ -275,7 +275,9 @@ static void remember(struct up_copy_history *h, const uint8_t *p, size_t n)
  * the caches but not the first: what the copy before ended with is in the first level still, so
  * this one begins there. Taken upwards each time, every piece would have been evicted just before
  * its turn. 64 KiB take 480 ns by turns against 580. The pieces are taken downwards, and each of
- * them upwards, which is what `rep movsb` and prefetchers are fast at.
+ * them upwards, which is what `rep movsb` and prefetchers are fast at. They are half as long as
+ * would fit: with both sides of a piece in all of the first level, whatever is touched between two
+ * copies evicts what comes next, line by line (1 to 7 % of the time of a message, Zen 4).
  */
 static bool copy_by_turns(struct up_copy_history *h, uint8_t *dst, const uint8_t *src, size_t n)
 {

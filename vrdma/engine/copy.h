@@ -14,7 +14,7 @@
  * What was copied lately, by hashed block address: one for each worker, used by it alone, all
  * zero at first. `clock` counts bytes copied; `reach` is how many of them a cache remembers. The
  * `last` copy of cached stores: where, and whether it went downwards. Pieces of `piece` bytes are
- * what the first-level cache holds of a copy's both sides.
+ * what the first-level cache holds twice of a copy's both sides.
  */
 #define UP_COPY_SLOTS 4096
 struct up_copy_history {
