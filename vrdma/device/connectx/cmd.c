@@ -41,14 +41,12 @@ struct command {
 	const char *name;
 };
 
-#define COMMAND(op, phase, in, out, handler)                                                       \
+#define ROW(user, op, phase, in, out, handler)                                                     \
 	{                                                                                          \
-		CX_CMD_##op, in, out, phase, false, handler, #op                                   \
+		CX_CMD_##op, in, out, phase, user, handler, #op                                    \
 	}
-#define USER_COMMAND(op, phase, in, out, handler)                                                  \
-	{                                                                                          \
-		CX_CMD_##op, in, out, phase, true, handler, #op                                    \
-	}
+#define COMMAND(...) ROW(false, __VA_ARGS__)
+#define USER_COMMAND(...) ROW(true, __VA_ARGS__)
 
 /* Sorted by opcode. */
 static const struct command commands[] = {
