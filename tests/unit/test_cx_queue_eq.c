@@ -219,7 +219,7 @@ static void more_events_than_the_ring_holds(void **state)
 	due = UINT64_MAX;
 	cx_poll(&fake.dev.hca, now, &due);
 	assert_int_equal(due, UINT64_MAX);
-	cx_eq_fini(eq, fake.dev.hca.arena);
+	cx_eq_drop_events(eq, fake.dev.hca.arena);
 }
 
 /*
@@ -277,7 +277,7 @@ static void driver_that_tells_nothing(void **state)
 		assert_true(eq->producer <= SIZE + n / 4 * 128);
 		cx_poll(&fake.dev.hca, fake.clock, &due);
 	}
-	cx_eq_fini(eq, fake.dev.hca.arena);
+	cx_eq_drop_events(eq, fake.dev.hca.arena);
 }
 
 /* More than can wait are lost, and that is told once. */
@@ -292,7 +292,7 @@ static void too_many_events(void **state)
 		cx_qp_event(&qp, UP_EV_LAST_WQE);
 	assert_true(eq->lost);
 	assert_int_equal(eq->waiting, 1 << 18);
-	cx_eq_fini(eq, fake.dev.hca.arena);
+	cx_eq_drop_events(eq, fake.dev.hca.arena);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fake_setup, fake_teardown)

@@ -92,7 +92,7 @@ void cx_eq_free(struct cx_eq *eq)
 		dev->cmd_eq = NULL;
 	dev->behind_eqs -= eq->behind;
 	cx_ring_drop(dev, &eq->buf);
-	cx_eq_fini(eq, dev->hca.arena);
+	cx_eq_drop_events(eq, dev->hca.arena);
 	up_arena_free(dev->hca.arena, eq, sizeof(*eq));
 }
 

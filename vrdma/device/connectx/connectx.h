@@ -376,8 +376,8 @@ void cx_eq_interrupt(struct cx_eq *eq);
  * Returns the number posted, lowers *due.
  */
 unsigned cx_eq_serve(struct cx_device *dev, uint64_t now, uint64_t *due);
-/* Frees what it has in the arena, which need not be its device's any more. */
-void cx_eq_fini(struct cx_eq *eq, struct up_arena *arena);
+/* Frees those that wait for room: in this arena, which need not be its device's any more. */
+void cx_eq_drop_events(struct cx_eq *eq, struct up_arena *arena);
 /* Goes to the EQ whose mask asks for the type; dropped when none does. */
 void cx_async_event(struct cx_device *dev, uint8_t type, uint8_t subtype, const uint8_t data[28]);
 void cx_cq_error_event(struct cx_device *dev, uint32_t cqn, uint8_t syndrome);

@@ -171,17 +171,11 @@ static bool unlock(struct cx_eq *eq)
 	return behind;
 }
 
-static void drop_events(struct cx_eq *eq, struct up_arena *arena)
+void cx_eq_drop_events(struct cx_eq *eq, struct up_arena *arena)
 {
 	up_arena_free(arena, eq->events, eq->room * sizeof(*eq->events));
 	eq->events = NULL;
 	eq->room = eq->first = eq->waiting = 0;
-}
-
-void cx_eq_fini(struct cx_eq *eq, struct up_arena *arena)
-{
-	drop_events(eq, arena);
-	cx_buf_fini(&eq->buf, arena);
 }
 
 /* As many as there is room for, of those that one round may take. */
@@ -197,7 +191,7 @@ static unsigned write_waiting(struct cx_eq *eq, bool *behind)
 		n++;
 	}
 	if (n && !eq->waiting)
-		drop_events(eq, eq->dev->hca.arena);
+		cx_eq_drop_events(eq, eq->dev->hca.arena);
 	*behind = unlock(eq);
 	return n;
 }

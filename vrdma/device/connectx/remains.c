@@ -117,7 +117,8 @@ static void free_eqs(struct cx_remains *r)
 
 		if (!eq)
 			continue;
-		cx_eq_fini(eq, r->arena);
+		cx_buf_fini(&eq->buf, r->arena);
+		cx_eq_drop_events(eq, r->arena);
 		up_arena_free(r->arena, eq, sizeof(*eq));
 		r->eqs[i] = NULL;
 	}
