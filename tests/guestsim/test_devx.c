@@ -12,12 +12,11 @@ enum { KIB = 1024, MIB = 1024 * 1024 };
 
 static struct gs_devx *process_a, *process_b;
 
-static int processes_open(void **state)
+/* A process on each side, and RC QPs of theirs. */
+static void open_sides(struct pair *p)
 {
-	struct pair *p = calloc(1, sizeof(*p));
 	struct gs_link l = gs_link_default();
 
-	*state = p;
 	p->a.vm = gs_vm_open_port(&tl_daemon, 0);
 	p->b.vm = gs_vm_open_port(&tl_daemon, 1);
 	process_a = gs_devx_begin(p->a.vm);
@@ -25,23 +24,13 @@ static int processes_open(void **state)
 	tl_side_fill(&p->a);
 	tl_side_fill(&p->b);
 	tl_connect(p, GS_RC, &l);
-	return 0;
 }
 
-static uint8_t rdma(struct pair *p, uint8_t op, uint32_t key, uint64_t addr, size_t len)
+static int processes_open(void **state)
 {
-	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, len);
-	struct gs_wc wc;
-
-	gs_post_send(p->a.qp, &(struct gs_send_wr){.op = op,
-						   .flags = GS_SIGNALED,
-						   .raddr = addr,
-						   .rkey = key,
-						   .nsge = 1,
-						   .sge = &sge,
-						   .swap_add = 5});
-	gs_cq_wait(p->a.scq, &wc, 1);
-	return wc.status;
+	*state = calloc(1, sizeof(struct pair));
+	open_sides(*state);
+	return 0;
 }
 
 static void test_traffic(void **state)
@@ -53,8 +42,8 @@ static void test_traffic(void **state)
 		tl_send_recv(&p->a, &p->b, sizes[i]);
 		tl_send_recv(&p->b, &p->a, sizes[i]);
 		tl_fill(p->a.buf, sizes[i], i);
-		assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, p->b.mr->key, p->b.mr->addr, sizes[i]),
-				 0);
+		assert_int_equal(
+			tl_rdma_key(p, CX_OP_RDMA_WRITE, p->b.mr->key, p->b.mr->addr, sizes[i]), 0);
 		tl_check(p->b.buf, sizes[i], i);
 	}
 }
@@ -132,14 +121,14 @@ static void test_key_for_atomics(void **state)
 	uint64_t at = p->b.mr->addr - low, value = 40;
 
 	memcpy(p->b.buf + 64, &value, sizeof(value));
-	assert_int_equal(rdma(p, CX_OP_ATOMIC_FA, key->key, at + 64, 8), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_ATOMIC_FA, key->key, at + 64, 8), 0);
 	memcpy(&value, p->b.buf + 64, sizeof(value));
 	assert_int_not_equal(value, 40);
 	tl_fill(p->a.buf, KIB, SALT);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, key->key, at, KIB), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, key->key, at, KIB), 0);
 	tl_check(p->b.buf, KIB, SALT);
 	assert_int_equal(gs_mr_deregister(key), 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, key->key, at, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, key->key, at, 8), 0);
 }
 
 /* More pages than the device reads at a time. */
@@ -151,7 +140,7 @@ static void test_large_memory(void **state)
 	struct gs_mr *mr = gs_mr_register_at(p->b.pd, mem, LEN, 0x10000000000, 12, GS_ALL);
 
 	tl_fill(p->a.buf, MIB, 9);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, mr->key, mr->addr + LEN - MIB, MIB), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, mr->key, mr->addr + LEN - MIB, MIB), 0);
 	tl_check(mem + LEN - MIB, MIB, 9);
 	assert_int_equal(gs_mr_deregister(mr), 0);
 	tl_ping(p);
@@ -212,7 +201,7 @@ static void test_others_keys(void **state)
 	list = gs_mr_register_ksm(s.pd, &part, 1, 20, GS_ALL);
 	gs_qp_to_reset(p->a.qp);
 	gs_qp_connect(p->a.qp, s.qp, &l);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, list->key, 0, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, list->key, 0, 8), 0);
 	assert_int_not_equal(gs_devx_end(vm, thief), 0);
 	vm->devx = process_b;
 }
@@ -245,21 +234,12 @@ static void test_sudden_end(void **state)
 	struct pair *p = *state;
 
 	for (unsigned i = 0; i < 5; i++) {
-		struct gs_link l = gs_link_default();
-
 		for (unsigned n = 0; n < 16; n++)
 			tl_rdma(&p->a, CX_OP_RDMA_WRITE, 0, MIB, &p->b, 0);
 		tl_side_close(i % 2 ? &p->a : &p->b);
 		gs_daemon_check(&tl_daemon);
 		tl_side_close(i % 2 ? &p->b : &p->a);
-		p->a.vm = gs_vm_open_port(&tl_daemon, 0);
-		p->b.vm = gs_vm_open_port(&tl_daemon, 1);
-		process_a = gs_devx_begin(p->a.vm);
-		process_b = gs_devx_begin(p->b.vm);
-		tl_side_fill(&p->a);
-		tl_side_fill(&p->b);
-		p->a.qp = p->b.qp = NULL;
-		tl_connect(p, GS_RC, &l);
+		open_sides(p);
 	}
 	tl_ping(p);
 }

@@ -30,37 +30,22 @@ static void again(struct pair *p)
 	gs_event_forget(p->b.vm);
 }
 
-static uint8_t rdma(struct pair *p, uint8_t op, uint32_t key, uint64_t addr, size_t len)
-{
-	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, len);
-	struct gs_wc wc;
-
-	gs_post_send(p->a.qp, &(struct gs_send_wr){.op = op,
-						   .flags = GS_SIGNALED,
-						   .raddr = addr,
-						   .rkey = key,
-						   .nsge = 1,
-						   .sge = &sge});
-	gs_cq_wait(p->a.scq, &wc, 1);
-	return wc.status;
-}
-
 /* Writes through the key to `where`, which is `addr` under it, and reads it back. */
 static void use_ok(struct pair *p, uint32_t key, uint64_t addr, void *where, size_t len)
 {
 	static uint64_t seed;
 
 	tl_fill(p->a.buf, len, ++seed);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, key, addr, len), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, key, addr, len), 0);
 	tl_check(where, len, seed);
 	memset(p->a.buf, 0, len);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, key, addr, len), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, key, addr, len), 0);
 	tl_check(p->a.buf, len, seed);
 }
 
 static void use_fails(struct pair *p, uint8_t op, uint32_t key, uint64_t addr, size_t len)
 {
-	assert_int_equal(rdma(p, op, key, addr, len), CX_SYND_REMOTE_ACCESS);
+	assert_int_equal(tl_rdma_key(p, op, key, addr, len), CX_SYND_REMOTE_ACCESS);
 	again(p);
 }
 
@@ -159,7 +144,7 @@ static void test_rereg(void **state)
 	use_ok(p, mr->key, mr->addr, p->b.buf, 4096);
 	gs_mr_rereg(mr, p->b.pd, GS_REMOTE_READ);
 	use_fails(p, CX_OP_RDMA_WRITE, mr->key, mr->addr, 8);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, mr->key, mr->addr, 8), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, mr->key, mr->addr, 8), 0);
 	gs_mr_rereg(mr, other, GS_ALL);
 	use_fails(p, CX_OP_RDMA_READ, mr->key, mr->addr, 8);
 	gs_mr_rereg(mr, p->b.pd, GS_ALL);
@@ -275,7 +260,7 @@ static void test_fast_reg_list(void **state)
 	gs_cq_expect(p->b.scq, 0);
 	tl_fill(p->a.buf, len, 4);
 	memset(p->b.buf, 0, 200000);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, mr->key, 0x7000, len), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, mr->key, 0x7000, len), 0);
 	len = 0;
 	for (unsigned i = 0; i < 20; i++) {
 		assert_memory_equal(p->b.buf + i * 10000, p->a.buf + len, 100 + i);
@@ -299,31 +284,31 @@ static void test_list(void **state)
 	struct gs_part whole[2] = {{list->key, 2000, 10000}, {list->key, 0, 2000}};
 
 	tl_fill(p->a.buf, 12001, 1);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, list->key, 0, 12001), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, list->key, 0, 12001), 0);
 	assert_memory_equal(p->b.buf + 100, p->a.buf, 5000);
 	assert_memory_equal(p->b.buf + 50000, p->a.buf + 5000, 1);
 	assert_memory_equal(p->b.buf + 90000, p->a.buf + 5001, 7000);
 	/* A list of lists. */
 	nested = gs_mr_register_list(p->b.pd, whole, 2, GS_ALL);
 	memset(p->a.buf, 0, 12000);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, nested->key, 0, 12000), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, nested->key, 0, 12000), 0);
 	assert_memory_equal(p->a.buf, p->b.buf + 2100, 3000);
 	assert_memory_equal(p->a.buf + 3000, p->b.buf + 50000, 1);
 	assert_memory_equal(p->a.buf + 10000, p->b.buf + 100, 2000);
 	/* A piece of another protection domain spoils it where it is touched. */
 	parts[1].key = gs_mr_register(gs_pd_create(p->b.vm), p->b.buf, MIB, GS_ALL)->key;
 	mixed = gs_mr_register_list(p->b.pd, parts, 3, GS_ALL);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, mixed->key, 0, 5000), 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, mixed->key, 0, 5001), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, mixed->key, 0, 5000), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, mixed->key, 0, 5001), 0);
 	again(p);
 	/* So does a piece without the right, and one whose region is gone. */
 	parts[1].key = gs_mr_register(p->b.pd, p->b.buf, MIB, GS_REMOTE_READ)->key;
 	mixed = gs_mr_register_list(p->b.pd, parts, 3, GS_ALL);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, mixed->key, 0, 5001), 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, mixed->key, 0, 5001), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, mixed->key, 0, 5001), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, mixed->key, 0, 5001), 0);
 	again(p);
 	assert_int_equal(gs_mr_deregister(list), 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, nested->key, 0, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, nested->key, 0, 8), 0);
 }
 
 /* A list that refers to itself, directly and around a corner, ends in an error. */
@@ -335,7 +320,7 @@ static void test_list_loop(void **state)
 
 	gs_post_reg_list(p->b.qp, 1, a, &to_a, 1, 0, GS_ALL);
 	gs_cq_expect(p->b.scq, 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, a->key, 0, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, a->key, 0, 8), 0);
 	again(p);
 	gs_post_local_inv(p->b.qp, 2, a->key);
 	gs_cq_expect(p->b.scq, 0);
@@ -343,7 +328,7 @@ static void test_list_loop(void **state)
 	gs_post_reg_list(p->b.qp, 4, b, &to_a, 1, 0, GS_ALL);
 	gs_cq_expect(p->b.scq, 0);
 	gs_cq_expect(p->b.scq, 0);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, a->key, 0, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, a->key, 0, 8), 0);
 	again(p);
 	tl_ping(p);
 }
@@ -359,7 +344,7 @@ static void test_ksm(void **state)
 					    .addr = (uintptr_t)p->b.buf + (3 - i) * 65536};
 	mr = gs_mr_register_ksm(p->b.pd, parts, 4, 16, GS_ALL);
 	tl_fill(p->a.buf, 4 * 65536, 2);
-	assert_int_equal(rdma(p, CX_OP_RDMA_WRITE, mr->key, 0, 4 * 65536), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, mr->key, 0, 4 * 65536), 0);
 	for (unsigned i = 0; i < 4; i++)
 		assert_memory_equal(p->b.buf + (3 - i) * 65536, p->a.buf + i * 65536, 65536);
 	use_fails(p, CX_OP_RDMA_WRITE, mr->key, 4 * 65536 - 4, 8);
@@ -372,11 +357,11 @@ static void test_physical(void **state)
 	uint32_t key = p->b.pd->dma_key;
 
 	use_ok(p, key, gs_ram_gpa(p->b.vm, p->b.buf), p->b.buf, 2 * MIB);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, key, p->b.vm->ram_size, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_WRITE, key, p->b.vm->ram_size, 8), 0);
 	again(p);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, key, p->b.vm->ram_size - 4, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, key, p->b.vm->ram_size - 4, 8), 0);
 	again(p);
-	assert_int_not_equal(rdma(p, CX_OP_RDMA_READ, key, UINT64_MAX - 3, 8), 0);
+	assert_int_not_equal(tl_rdma_key(p, CX_OP_RDMA_READ, key, UINT64_MAX - 3, 8), 0);
 	again(p);
 	tl_ping(p);
 }
@@ -400,7 +385,8 @@ static void bind_ok(struct pair *p, struct gs_mr *mw, unsigned type, size_t off,
 
 static void window_denies(struct pair *p, uint8_t op, uint32_t key, size_t off, size_t len)
 {
-	assert_int_equal(rdma(p, op, key, (uintptr_t)p->b.buf + off, len), CX_SYND_REMOTE_ACCESS);
+	assert_int_equal(tl_rdma_key(p, op, key, (uintptr_t)p->b.buf + off, len),
+			 CX_SYND_REMOTE_ACCESS);
 	again_window(p);
 }
 
@@ -420,7 +406,8 @@ static void test_window_type1(void **state)
 	bind_ok(p, mw, 1, 8192, 4096, GS_REMOTE_READ);
 	assert_int_not_equal(mw->key, old);
 	window_denies(p, CX_OP_RDMA_READ, old, 1000, 8);
-	assert_int_equal(rdma(p, CX_OP_RDMA_READ, mw->key, (uintptr_t)p->b.buf + 8192, 4096), 0);
+	assert_int_equal(tl_rdma_key(p, CX_OP_RDMA_READ, mw->key, (uintptr_t)p->b.buf + 8192, 4096),
+			 0);
 	window_denies(p, CX_OP_RDMA_WRITE, mw->key, 8192, 8);
 	/* Unbound. */
 	old = mw->key;
@@ -546,7 +533,8 @@ static void test_window_without_region(void **state)
 	gs_cq_expect(p->b.scq, 0);
 	use_ok(p, mw->key, (uintptr_t)p->b.buf, p->b.buf, 4096);
 	if (gs_mr_deregister(mr) == 0) {
-		assert_int_not_equal(rdma(p, CX_OP_RDMA_WRITE, mw->key, (uintptr_t)p->b.buf, 8), 0);
+		assert_int_not_equal(
+			tl_rdma_key(p, CX_OP_RDMA_WRITE, mw->key, (uintptr_t)p->b.buf, 8), 0);
 		again_window(p);
 	}
 	tl_ping(p);

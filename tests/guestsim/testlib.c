@@ -216,6 +216,22 @@ void tl_rdma(struct side *s, uint8_t op, size_t off, size_t len, const struct si
 						 .sge = &sge});
 }
 
+uint8_t tl_rdma_key(struct pair *p, uint8_t op, uint32_t key, uint64_t addr, size_t len)
+{
+	struct gs_sge sge = gs_sge(p->a.mr, p->a.buf, len);
+	struct gs_wc wc;
+
+	gs_post_send(p->a.qp, &(struct gs_send_wr){.op = op,
+						   .flags = GS_SIGNALED,
+						   .raddr = addr,
+						   .rkey = key,
+						   .nsge = 1,
+						   .sge = &sge,
+						   .swap_add = 5});
+	gs_cq_wait(p->a.scq, &wc, 1);
+	return wc.status;
+}
+
 void tl_send_recv(struct side *s, struct side *peer, size_t len)
 {
 	struct gs_wc wc;

@@ -77,6 +77,11 @@ void tl_recv(struct side *s, size_t off, size_t len);
 void tl_send(struct side *s, size_t off, size_t len);
 void tl_rdma(struct side *s, uint8_t op, size_t off, size_t len, const struct side *peer,
 	     size_t peer_off);
+/*
+ * From or to the start of a's buffer, by a key and an address of the caller's: the status it ends
+ * with. An atomic operation adds 5.
+ */
+uint8_t tl_rdma_key(struct pair *p, uint8_t op, uint32_t key, uint64_t addr, size_t len);
 /* A SEND from s to peer, both completions awaited and checked. */
 void tl_send_recv(struct side *s, struct side *peer, size_t len);
 /* Fails unless a SEND passes: that the other end and the daemon are well. */

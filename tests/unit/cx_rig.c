@@ -314,3 +314,17 @@ void rig_begin_rmp(uint32_t pdn)
 	cx_set64(wq, CX_WQ_DBR_ADDR, rig_alloc(8));
 	rig_pages(CX_CREATE_RMP_IN_PAS_AT, 1);
 }
+
+void rig_begin_xrc_srq(uint32_t pdn, uint32_t xrcd, uint32_t cqn)
+{
+	uint8_t *srqc = rig.in + CX_CREATE_SRQ_IN_SRQC_AT;
+
+	rig_begin(CX_CMD_CREATE_XRC_SRQ, 0, CX_CREATE_SRQ_IN_BYTES);
+	cx_set(srqc, CX_XRC_SRQC_LOG_XRC_SRQ_SIZE, 4);
+	cx_set(srqc, CX_XRC_SRQC_LOG_RQ_STRIDE, 2);
+	cx_set(srqc, CX_XRC_SRQC_PD, pdn);
+	cx_set(srqc, CX_XRC_SRQC_XRCD, xrcd);
+	cx_set(srqc, CX_XRC_SRQC_CQN, cqn);
+	cx_set64(srqc, CX_XRC_SRQC_DBR_ADDR, rig_alloc(8));
+	rig_pages(CX_CREATE_SRQ_IN_PAS_AT, 1);
+}

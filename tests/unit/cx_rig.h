@@ -84,6 +84,7 @@ uint8_t *rig_qpc(void);
 void rig_begin_mkey(uint32_t mode, uint32_t octwords, uint32_t actual);
 uint8_t *rig_mkc(void);
 void rig_begin_rmp(uint32_t pdn);
+void rig_begin_xrc_srq(uint32_t pdn, uint32_t xrcd, uint32_t cqn);
 uint32_t rig_object(void); /* CX_OUT_OBJECT of the last output */
 
 #endif

@@ -354,17 +354,8 @@ static void cq_moderation(void **state)
 
 static uint32_t create_xrc_srq(uint32_t xrcd)
 {
-	uint8_t *srqc = rig.in + CX_CREATE_SRQ_IN_SRQC_AT;
-
-	rig_begin(CX_CMD_CREATE_XRC_SRQ, 0, CX_CREATE_SRQ_IN_BYTES);
-	cx_set(srqc, CX_XRC_SRQC_LOG_XRC_SRQ_SIZE, 4);
-	cx_set(srqc, CX_XRC_SRQC_LOG_RQ_STRIDE, 2);
-	cx_set(srqc, CX_XRC_SRQC_PD, base.pd);
-	cx_set(srqc, CX_XRC_SRQC_XRCD, xrcd);
-	cx_set(srqc, CX_XRC_SRQC_CQN, base.cqn);
-	cx_set(srqc, CX_XRC_SRQC_USER_INDEX, 77);
-	cx_set64(srqc, CX_XRC_SRQC_DBR_ADDR, rig_alloc(8));
-	rig_pages(CX_CREATE_SRQ_IN_PAS_AT, 1);
+	rig_begin_xrc_srq(base.pd, xrcd, base.cqn);
+	cx_set(rig.in + CX_CREATE_SRQ_IN_SRQC_AT, CX_XRC_SRQC_USER_INDEX, 77);
 	return rig_send();
 }
 

@@ -269,12 +269,7 @@ static void refused_domain(uint32_t xrcd, uint32_t why)
 {
 	uint8_t *ctx = rig.in + CX_CREATE_SRQ_IN_SRQC_AT;
 
-	rig_begin(CX_CMD_CREATE_XRC_SRQ, 0, CX_CREATE_SRQ_IN_BYTES);
-	cx_set(ctx, CX_XRC_SRQC_LOG_XRC_SRQ_SIZE, 4);
-	cx_set(ctx, CX_XRC_SRQC_LOG_RQ_STRIDE, 2);
-	cx_set(ctx, CX_XRC_SRQC_PD, victim.pd);
-	cx_set(ctx, CX_XRC_SRQC_XRCD, xrcd);
-	cx_set(ctx, CX_XRC_SRQC_CQN, victim.cqn);
+	rig_begin_xrc_srq(victim.pd, xrcd, victim.cqn);
 	in_umem(CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_VALID, CX_CREATE_XRC_SRQ_IN_XRC_SRQ_UMEM_ID,
 		victim.umem);
 	cx_set(ctx, CX_XRC_SRQC_DBR_UMEM_VALID, 1);

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+/* Memory windows, as set_bind_wr() of rdma-core makes them. */
+
 static struct up_mr *window(void)
 {
 	struct up_mr *mw = umr_key(UP_MR_LIST, 4);
@@ -239,6 +241,14 @@ static void window_on_what_is_not_ones_own(void **state)
 	assert_int_equal(umr_run(umr.user, mw), UP_WC_SUCCESS);
 }
 
+static void bind_by_reference(const struct up_mr *to, uint8_t *entries, uint32_t entries_key)
+{
+	bind(to, 4096, false);
+	memcpy(entries, umr.list, 64);
+	umr.ctrl.flags = CX_UMR_TRANSLATION_OFFSET;
+	umr_send_reference(entries, 64, entries_key);
+}
+
 /* The same when the pieces are not in the request itself. */
 static void window_by_reference_on_what_is_not_ones_own(void **state)
 {
@@ -248,16 +258,10 @@ static void window_by_reference_on_what_is_not_ones_own(void **state)
 	uint8_t *entries = fake_alloc(64, 64);
 	struct up_mr *mw = window();
 
-	bind(foreign, 4096, false);
-	memcpy(entries, umr.list, 64);
-	umr.ctrl.flags = CX_UMR_TRANSLATION_OFFSET;
-	umr_send_reference(entries, 64, own->key);
+	bind_by_reference(foreign, entries, own->key);
 	assert_int_equal(umr_run(umr.user, mw), UP_WC_MW_BIND_ERR);
 	assert_false(mw->valid);
-	bind(own, 4096, false);
-	memcpy(entries, umr.list, 64);
-	umr.ctrl.flags = CX_UMR_TRANSLATION_OFFSET;
-	umr_send_reference(entries, 64, own->key);
+	bind_by_reference(own, entries, own->key);
 	assert_int_equal(umr_run(umr.user, mw), UP_WC_SUCCESS);
 	assert_true(mw->valid);
 }
@@ -281,9 +285,6 @@ static void window_of_too_many_pieces(void **state)
 	assert_int_equal(umr_run(umr.user, mr), UP_WC_SUCCESS);
 	assert_int_equal(mr->count, MOST);
 }
-
-/* The kernel's lists are followed by what was in the ring before. */
-/* Keeps one turn short: what it looks up is charged, and bounded. */
 
 int main(void)
 {

@@ -381,8 +381,7 @@ static void equal_pieces(void **state)
 	assert_ptr_equal(span.ptr, fake.ram + 0x10000 + 16);
 }
 
-/* Memory windows, as set_bind_wr() of rdma-core makes them. */
-
+/* Keeps one turn short: what it looks up is charged, and bounded. */
 static void list_in_crumbs(void **state)
 {
 	enum { PIECES = 2048 };
@@ -413,6 +412,7 @@ static void list_in_crumbs(void **state)
 	assert_int_equal(umr_run(umr.kernel, mr), UP_WC_LOC_PROT_ERR);
 }
 
+/* The kernel's lists are followed by what was in the ring before. */
 static void rubbish_behind_a_list(void **state)
 {
 	struct up_mr *mr = umr_all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
