@@ -45,8 +45,8 @@ static void hang_up(struct up_vfio_server *srv, int fd)
 }
 
 /*
- * Whether nobody is served for now: what clients sent takes longer to close than they take to send
- * more. They wait in their sockets then. Of one that leaves all is served all the same.
+ * Whether nobody is served at the moment: what clients sent takes longer to close than they take to
+ * send more. They wait in their sockets then. Of one that leaves all is served all the same.
  */
 static bool hold_up(struct up_vfio_server *srv)
 {
