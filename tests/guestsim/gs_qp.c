@@ -101,6 +101,7 @@ static void fill_context(struct gs_qp *qp, const struct gs_qp_attr *attr, uint8_
 	/* _create_kernel_qp(): fast registration, and the reserved key */
 	cx_set(qpc, CX_QPC_FRE, qp->kernel);
 	cx_set(qpc, CX_QPC_RLKY, qp->kernel);
+	cx_set(qpc, CX_QPC_BLOCK_LB_MC, attr->block_loopback);
 	fill_queues(qp, qpc);
 	fill_links(qp, attr, qpc);
 }

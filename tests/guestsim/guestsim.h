@@ -433,6 +433,7 @@ struct gs_qp_attr {
 	bool scattered; /* rings over scattered pages */
 	bool kernel;	/* the kernel's, not a process': it may register pages by work request */
 	uint32_t uar;	/* 0: the VM's */
+	bool block_loopback; /* IB_QP_CREATE_BLOCK_MULTICAST_LOOPBACK */
 };
 
 struct gs_qp {

@@ -55,6 +55,7 @@ static void general_capabilities(void **state)
 
 	assert_int_equal(cx_get(caps, CX_HCA_PORT_TYPE), 0);
 	assert_int_equal(cx_get(caps, CX_HCA_CQE_VERSION), 1);
+	assert_int_equal(cx_get(caps, CX_HCA_BLOCK_LB_MC), 1);
 	/* What fast registration needs. */
 	assert_int_equal(cx_get(caps, CX_HCA_IMAICL), 1);
 	assert_int_equal(cx_get(caps, CX_HCA_UMR_MODIFY_ENTITY_SIZE_DISABLED), 0);

@@ -402,6 +402,18 @@ static void nothing_is_received_without_a_queue(void **state)
 	free(wr);
 }
 
+static void multicast_to_itself_is_blocked(void **state)
+{
+	const struct up_qp *qp;
+
+	assert_false(create(CX_QPST_UD)->base.block_loopback);
+	begin(CX_QPST_UD);
+	cx_set(rig_qpc(), CX_QPC_BLOCK_LB_MC, 1);
+	rig_ok();
+	qp = up_table_get(&rig.dev->hca.qps, rig_object());
+	assert_true(qp->block_loopback);
+}
+
 static void multicast_groups(void **state)
 {
 	struct cx_qp *ud = create(CX_QPST_UD), *rc = create(CX_QPST_RC);
@@ -448,6 +460,7 @@ int main(void)
 		TEST(only_the_kernel_has_the_reserved_key),
 		TEST(nothing_is_received_without_a_queue),
 		TEST(multicast_groups),
+		TEST(multicast_to_itself_is_blocked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,37 @@ static void group_reaches_every_member(void **state)
 	fake_qp_destroy(c);
 }
 
+static void member_may_block_what_it_sends_itself(void **state)
+{
+	struct fake_pair *p = *state;
+	struct fake_qp *c = fake_qp_create(p->ha, UP_QP_UD, NULL);
+	struct up_send_wr *wr;
+
+	p->a->base.block_loopback = true;
+	fake_recv(p->a, 0, 1000);
+	fake_recv(p->b, 0, 1000);
+	post(p, 8)->dest_qpn = UP_MULTICAST_QPN;
+	fake_run(p->a);
+	assert_false(fake_wc(p->ha).flags & UP_WC_RECV);
+	assert_ptr_equal(fake_wc(p->hb).qp, &p->b->base);
+	assert_int_equal(p->a->rq_taken, 0);
+	/* Of others it has its copy, those of the same adapter too. */
+	fake_raise(c, p->b, UP_QPS_RTS);
+	wr = fake_post(c, UP_OP_SEND, 0, 8);
+	wr->dest_qpn = UP_MULTICAST_QPN;
+	wr->dest_qkey = QKEY;
+	fake_run(c);
+	assert_int_equal(p->a->rq_taken, 1);
+	/* What it sends to its own number is no multicast. */
+	fake_recv(p->a, 0, 1000);
+	wr = post(p, 8);
+	wr->dest_qpn = p->a->base.qpn;
+	wr->av.dlid = p->ha->base.lid;
+	fake_run(p->a);
+	assert_int_equal(p->a->rq_taken, 2);
+	fake_qp_destroy(c);
+}
+
 /* A large group has its copies in as many turns as they take. */
 static void group_is_served_in_several_turns(void **state)
 {
@@ -326,6 +357,7 @@ int main(void)
 		T(longer_than_the_mtu_stops_the_sender),
 		T(short_receive_fails_the_receiver),
 		T(group_reaches_every_member),
+		T(member_may_block_what_it_sends_itself),
 		T(group_is_served_in_several_turns),
 		T(other_lengths_do_not_reach_the_managers),
 		T(writes_are_not_for_datagrams),

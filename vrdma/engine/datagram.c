@@ -195,7 +195,8 @@ static bool deliver_copy(struct up_qp *to, void *arg)
 {
 	struct delivery *d = arg;
 
-	deliver(d, to);
+	if (to != d->from || !to->block_loopback)
+		deliver(d, to);
 	return d->wr->cost < d->budget;
 }
 

@@ -90,7 +90,8 @@ struct up_qp {
 	uint32_t xrcd;
 	bool has_sq, has_rq;
 	bool signal_all;
-	bool privileged; /* its poster is the VM's kernel: may use struct up_mr.privileged */
+	bool block_loopback; /* it does not receive what it sends to a group of its own */
+	bool privileged;     /* its poster is the VM's kernel: may use struct up_mr.privileged */
 	struct up_cq *send_cq, *recv_cq;
 	struct up_srq *srq;
 

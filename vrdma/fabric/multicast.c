@@ -4,9 +4,8 @@
  * datagram to each of them. The fabric does a switch's and the receiving adapters' part at once.
  *
  * Delivery follows 10.5.2 of the specification: every attached QP gets a copy, those of the
- * sender's adapter too, and the sending QP itself if it is attached. (A consumer that does not
- * want its own datagrams compares source LID and QPN, as IPoIB does. Blocking the loopback of a
- * QP is the device's option: its `each` then passes over that QP.)
+ * sender's adapter too, and the sending QP itself if it is attached. (That one the engine leaves
+ * out where the QP wants none, up_qp.block_loopback.)
  */
 #include "fabric/fabric_private.h"
 

@@ -39,6 +39,7 @@ static const struct setting general[] = {
 	{CX_HCA_LOG_MAX_RA_RES_QP, CX_LOG_MAX_RD_ATOMIC},
 	{CX_HCA_COMPACT_ADDRESS_VECTOR, 1},
 	{CX_HCA_LOG_MAX_MCG, 13},
+	{CX_HCA_BLOCK_LB_MC, 1},
 	{CX_HCA_MAX_QP_MCG, UP_MCAST_MAX_QPS},
 
 	/* Objects. */

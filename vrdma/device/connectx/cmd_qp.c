@@ -196,6 +196,7 @@ static enum cx_status parse(struct cx_cmd *c, struct cx_qp *qp)
 	qp->base.hca = &c->dev->hca;
 	qp->base.attr.mtu = UP_MTU_BYTES;
 	qp->base.privileged = cx_get(qpc, CX_QPC_RLKY);
+	qp->base.block_loopback = cx_get(qpc, CX_QPC_BLOCK_LB_MC);
 	qp->fre = cx_get(qpc, CX_QPC_FRE);
 	qp->user_index = cx_get(qpc, CX_QPC_USER_INDEX);
 	qp->uidx_in_cqe = qp->user_index != CX_NO_USER_INDEX;
