@@ -228,38 +228,35 @@ static void put_saturated(uint8_t *p, uint64_t v)
 	up_put_be32(p, v > UINT32_MAX ? UINT32_MAX : (uint32_t)v);
 }
 
-/* Moves the base so that the selected counters read as `to` from here on. Octets count by fours. */
-static void rebase(struct up_fabric_port *p, const struct up_pma_base *to, const bool selected[4])
+/*
+ * Moves the base so that the selected counters, a bit for each, read as `to` from here on. Octets
+ * count by fours.
+ */
+static void rebase(struct up_fabric_port *p, const struct up_pma_base *to, unsigned selected)
 {
 	struct up_pma_base now = counters_now(p);
 
-	if (selected[0])
+	if (selected & 1)
 		p->pma.tx_bytes = now.tx_bytes - to->tx_bytes * 4;
-	if (selected[1])
+	if (selected & 2)
 		p->pma.rx_bytes = now.rx_bytes - to->rx_bytes * 4;
-	if (selected[2])
+	if (selected & 4)
 		p->pma.tx_messages = now.tx_messages - to->tx_messages;
-	if (selected[3])
+	if (selected & 8)
 		p->pma.rx_messages = now.rx_messages - to->rx_messages;
 }
 
 static void set_port_counters(const struct request *r, const struct mad_port_counters *c)
 {
-	uint16_t select = up_get_be16(c->select);
 	const struct up_pma_base to = {
 		.tx_bytes = up_get_be32(c->xmit_data),
 		.rx_bytes = up_get_be32(c->rcv_data),
 		.tx_messages = up_get_be32(c->xmit_packets),
 		.rx_messages = up_get_be32(c->rcv_packets),
 	};
-	const bool selected[4] = {
-		select >> 12 & 1,
-		select >> 13 & 1,
-		select >> 14 & 1,
-		select >> 15 & 1,
-	};
 
-	rebase(r->port, &to, selected);
+	/* The twelve before them are errors' and other counters that stay 0. */
+	rebase(r->port, &to, up_get_be16(c->select) >> 12);
 }
 
 static enum mad_status port_counters(const struct request *r)
@@ -283,16 +280,14 @@ static enum mad_status port_counters(const struct request *r)
 
 static void set_port_counters_ext(const struct request *r, const struct mad_port_counters_ext *c)
 {
-	uint16_t select = up_get_be16(c->select);
 	const struct up_pma_base to = {
 		.tx_bytes = up_get_be64(c->xmit_data),
 		.rx_bytes = up_get_be64(c->rcv_data),
 		.tx_messages = up_get_be64(c->xmit_packets),
 		.rx_messages = up_get_be64(c->rcv_packets),
 	};
-	const bool selected[4] = {select & 1, select >> 1 & 1, select >> 2 & 1, select >> 3 & 1};
 
-	rebase(r->port, &to, selected);
+	rebase(r->port, &to, up_get_be16(c->select));
 }
 
 static enum mad_status port_counters_ext(const struct request *r)
