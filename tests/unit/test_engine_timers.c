@@ -141,16 +141,22 @@ static void drained_queue_finishes_what_it_began(void **state)
 	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 2);
 }
 
-/* One that waits for a receive is finished too, or fails, but does not hang in the queue. */
-static void draining_queue_waits_for_a_receiver(void **state)
+/* The queue is to drain while a send waits for a receive. */
+static void drain_a_waiting_queue(struct fake_pair *p)
 {
-	struct fake_pair *p = *state;
-
 	p->a->base.attr.drain_event = true;
 	p->a->base.attr.rnr_retry = 7;
 	fake_post(p->a, UP_OP_SEND, 0, 8);
 	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
 	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
+}
+
+/* One that waits for a receive is finished too, or fails, but does not hang in the queue. */
+static void draining_queue_waits_for_a_receiver(void **state)
+{
+	struct fake_pair *p = *state;
+
+	drain_a_waiting_queue(p);
 	assert_int_equal(fake_run_at(p->a, 5000), UP_RUN_WAIT);
 	assert_int_equal(p->a->events[UP_EV_SQ_DRAINED], 0);
 	fake_recv(p->b, 0, 8);
@@ -195,11 +201,7 @@ static void waiting_request_is_spoilt(void **state)
 {
 	struct fake_pair *p = *state;
 
-	p->a->base.attr.drain_event = true;
-	p->a->base.attr.rnr_retry = 7;
-	fake_post(p->a, UP_OP_SEND, 0, 8);
-	assert_int_equal(fake_run(p->a), UP_RUN_WAIT);
-	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_SQD), 0);
+	drain_a_waiting_queue(p);
 	p->a->sq_error = -EINVAL;
 	fake_recv(p->b, 0, 8);
 	fake_run_at(p->a, p->a->base.wait_next);
