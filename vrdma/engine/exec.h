@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Execution of work requests, inside the engine: what requester.c, responder.c, datagram.c and
- * transfer.c offer one another.
+ * Execution of work requests, inside the engine: what requester.c, responder.c, datagram.c,
+ * transfer.c and complete.c offer one another.
  *
  * One turn on a connected QP holds the keys of both ends (mr_lock, read side, or write where the
  * message revokes a key) and the peer's resp_lock from its first check to its last byte, so that
