@@ -2,7 +2,7 @@
 /*
  * What the fabric's files share and nobody else sees.
  *
- * Ownership: everything here belongs to the control thread. Workers read ports_by_lid, tenants,
+ * Ownership: everything here belongs to the control thread. Workers read by_lid, tenants,
  * groups and the fields of ports without a lock, so those change only with the world stopped.
  */
 #ifndef UP_FABRIC_PRIVATE_H
@@ -101,6 +101,17 @@ static inline struct up_fabric_port *up_fabric_port(struct up_port *port)
 {
 	return UP_CONTAINER_OF(port, struct up_fabric_port, pub);
 }
+
+/* port.c: an EUI-64 for one device that no manufacturer gave out, the same for the same names. */
+uint64_t up_port_guid(const char *tenant, const char *name);
+/* The rest of a port whose name, GUID and LID are set. Others cannot look it up yet. */
+void up_port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_tenant *t);
+void up_port_free(struct up_fabric_port *p);
+
+/* tenant.c: the tenant of this name, made if there is none. NULL with errno. */
+struct up_tenant *up_tenant_get(struct up_fabric *f, const char *name);
+/* Frees it when no port is left. World not stopped. */
+void up_tenant_put(struct up_fabric *f, struct up_tenant *t);
 
 /* multicast.c: struct up_net_ops.multicast. */
 bool up_mcast_deliver(struct up_hca *from, const struct up_av *av, uint64_t *after,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Ports: their names, tenants, LIDs and GUIDs, which adapter is attached to each, and the routes
- * from one to another.
+ * Ports: their names, LIDs and GUIDs, which adapter is attached to each, and the routes from one to
+ * another.
  */
 #include "fabric/fabric_private.h"
 
@@ -123,8 +123,8 @@ static uint64_t hash_names(const char *tenant, const char *name)
 	return h;
 }
 
-/* An EUI-64 for one device (group bit clear) that no manufacturer gave out (local bit set). */
-static uint64_t derive_guid(const char *tenant, const char *name)
+/* Group bit clear, local bit set. */
+uint64_t up_port_guid(const char *tenant, const char *name)
 {
 	return (hash_names(tenant, name) & ~(0x01ull << 56)) | 0x02ull << 56;
 }
@@ -190,8 +190,7 @@ static void name_node(struct up_fabric_port *p)
 	memcpy(p->node_desc, p->pub.name, strlen(p->pub.name));
 }
 
-/* The caller set name, GUID and LID. */
-static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_tenant *t)
+void up_port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_tenant *t)
 {
 	p->pub.fabric = f;
 	p->pub.tenant = t->name;
@@ -206,131 +205,11 @@ static void port_init(struct up_fabric *f, struct up_fabric_port *p, struct up_t
 	name_node(p);
 }
 
-static void port_free(struct up_fabric_port *p)
+void up_port_free(struct up_fabric_port *p)
 {
 	up_heap_fini(&p->waiting);
 	free(p->pub.name);
 	free(p);
-}
-
-static struct up_fabric_port *manager_port_create(struct up_fabric *f, struct up_tenant *t)
-{
-	struct up_fabric_port *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
-	/* No other port's name is empty, so the GUID is no other's either. */
-	p->pub.guid = derive_guid(t->name, "");
-	p->pub.lid = UP_SM_LID;
-	/* No other port's name is like this one (up_name_valid()). */
-	p->pub.name = strdup("(subnet manager)");
-	if (!p->pub.name) {
-		free(p);
-		return NULL;
-	}
-	port_init(f, p, t);
-	return p;
-}
-
-static void manager_destroy(struct up_fabric *f, struct up_tenant *t)
-{
-	struct up_fabric_port *p = t->manager_port;
-	void *manager = t->manager;
-
-	if (!p)
-		return;
-	t->manager = NULL;
-	if (manager)
-		f->cfg.manager->destroy(manager);
-	up_world_stop(f);
-	HASH_DELETE(hh_gid, t->by_gid, p);
-	t->manager_port = NULL;
-	up_world_start(f);
-	port_free(p);
-}
-
-/* 0 or a negative errno. Nobody knows the tenant yet. */
-static int manager_create(struct up_fabric *f, struct up_tenant *t)
-{
-	struct up_fabric_port *p;
-
-	if (!f->cfg.manager)
-		return 0;
-	p = manager_port_create(f, t);
-	if (!p)
-		return -ENOMEM;
-	HASH_ADD(hh_gid, t->by_gid, pub.gid, sizeof(p->pub.gid), p);
-	if (!p->hh_gid.tbl) {
-		port_free(p);
-		return -ENOMEM;
-	}
-	t->manager_port = p;
-	t->manager = f->cfg.manager->create(&p->pub);
-	if (!t->manager) {
-		int err = -errno;
-
-		manager_destroy(f, t);
-		return err;
-	}
-	return 0;
-}
-
-static void tenant_free(struct up_tenant *t)
-{
-	free(t->name);
-	free(t);
-}
-
-/* 0 or a negative errno. */
-static int tenant_setup(struct up_fabric *f, struct up_tenant *t, const char *name)
-{
-	int err;
-
-	t->name = strdup(name);
-	if (!t->name)
-		return -ENOMEM;
-	err = manager_create(f, t);
-	if (err)
-		return err;
-	HASH_ADD_KEYPTR(hh, f->tenants, t->name, strlen(t->name), t);
-	if (!t->hh.tbl) {
-		manager_destroy(f, t);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-/* NULL with errno. */
-static struct up_tenant *tenant_create(struct up_fabric *f, const char *name)
-{
-	struct up_tenant *t = calloc(1, sizeof(*t));
-	int err = t ? tenant_setup(f, t, name) : -ENOMEM;
-
-	if (err) {
-		if (t)
-			tenant_free(t);
-		errno = -err;
-		return NULL;
-	}
-	return t;
-}
-
-static struct up_tenant *tenant_get(struct up_fabric *f, const char *name)
-{
-	struct up_tenant *t;
-
-	HASH_FIND_STR(f->tenants, name, t);
-	return t ? t : tenant_create(f, name);
-}
-
-/* Frees the tenant when no port is left. World not stopped. */
-static void tenant_put(struct up_fabric *f, struct up_tenant *t)
-{
-	if (t->nports)
-		return;
-	HASH_DEL(f->tenants, t);
-	manager_destroy(f, t);
-	tenant_free(t);
 }
 
 static int port_setup(struct up_fabric *f, struct up_fabric_port *p, const char *name,
@@ -338,7 +217,7 @@ static int port_setup(struct up_fabric *f, struct up_fabric_port *p, const char 
 {
 	struct up_gid gid;
 
-	p->pub.guid = guid ? guid : derive_guid(t->name, name);
+	p->pub.guid = guid ? guid : up_port_guid(t->name, name);
 	fill_gid(&gid, p->pub.guid);
 	if (port_by_gid(t, &gid))
 		return -EEXIST;
@@ -348,7 +227,7 @@ static int port_setup(struct up_fabric *f, struct up_fabric_port *p, const char 
 	p->pub.name = strdup(name);
 	if (!p->pub.name)
 		return -ENOMEM;
-	port_init(f, p, t);
+	up_port_init(f, p, t);
 	return 0;
 }
 
@@ -367,7 +246,7 @@ struct up_port *up_port_create(struct up_fabric *f, const char *name, const char
 		errno = err;
 		return NULL;
 	}
-	t = tenant_get(f, tenant);
+	t = up_tenant_get(f, tenant);
 	if (!t)
 		return NULL;
 	p = calloc(1, sizeof(*p));
@@ -375,9 +254,9 @@ struct up_port *up_port_create(struct up_fabric *f, const char *name, const char
 	if (!err)
 		err = link_port(f, p);
 	if (err) {
-		tenant_put(f, t);
+		up_tenant_put(f, t);
 		if (p)
-			port_free(p);
+			up_port_free(p);
 		errno = -err;
 		return NULL;
 	}
@@ -399,8 +278,8 @@ void up_port_destroy(struct up_port *port)
 	HASH_DELETE(hh_gid, p->tenant->by_gid, p);
 	p->tenant->nports--;
 	up_world_start(f);
-	tenant_put(f, p->tenant);
-	port_free(p);
+	up_tenant_put(f, p->tenant);
+	up_port_free(p);
 }
 
 struct up_port *up_port_find(struct up_fabric *f, const char *name)
