@@ -8,6 +8,7 @@
 
 #define SOURCE sizeof(struct up_pkt_source)
 #define STAGED sizeof(struct up_pkt_staged)
+#define HALF sizeof(struct up_pkt_half)
 #define IMM sizeof(uint64_t)
 #define LAST (UP_PKT_F_LAST | UP_PKT_F_LAST_HERE)
 
@@ -32,6 +33,8 @@ static const struct {
 	[UP_PKT_STAGE] = {0, true, sizeof(struct up_pkt_map), sizeof(struct up_pkt_map)},
 	[UP_PKT_WRITE_STAGED] = {LAST, true, STAGED, STAGED},
 	[UP_PKT_READ_STAGED] = {UP_PKT_F_LAST, true, STAGED, STAGED},
+	[UP_PKT_WRITE_HALF] = {0, true, HALF, HALF},
+	[UP_PKT_READ_HALF] = {0, true, HALF, HALF},
 };
 
 static bool am_fits(const struct up_packet *p)

@@ -44,9 +44,12 @@ enum up_packet_type {
 	UP_PKT_MAP,    /* op; how can the memory be mapped? The answer has struct up_pkt_map */
 
 	/* One-sided, by memory of the initiator's that both reach (rma/stage.c). */
-	UP_PKT_STAGE,	     /* op; payload: struct up_pkt_map of that memory, for what follows */
+	UP_PKT_STAGE, /* op; aux: how often the target was told; payload: struct up_pkt_map of
+		       * that memory, for what follows */
 	UP_PKT_WRITE_STAGED, /* op; payload: struct up_pkt_staged */
 	UP_PKT_READ_STAGED,  /* op; payload: struct up_pkt_staged */
+	UP_PKT_WRITE_HALF,   /* op; payload: struct up_pkt_half */
+	UP_PKT_READ_HALF,    /* op; payload: struct up_pkt_half */
 
 	UP_PKT_TYPES
 };
@@ -100,6 +103,16 @@ struct up_pkt_staged {
 	uint32_t len;
 };
 static_assert(sizeof(struct up_pkt_staged) == 24, "wire format");
+
+/* The same, but the bytes are in the initiator's memory, and the target copies them by itself. */
+struct up_pkt_half {
+	uint64_t piece;
+	uint64_t bytes;
+	uint64_t address; /* the initiator's */
+	uint32_t at;	  /* the chunk of the stage where it says that it did */
+	uint32_t len;
+};
+static_assert(sizeof(struct up_pkt_half) == 32, "wire format");
 
 /*
  * Copies and checks the header of a packet of `len` bytes that a peer wrote and may still be

@@ -192,7 +192,7 @@ static int atomic_many(struct up_peer_state *peer, const struct up_rma_atomic *c
 		up_rma_op_discard(w);
 		return -EAGAIN;
 	}
-	return up_rma_op_start(w, false);
+	return up_rma_op_start(w, UP_WAY_DIRECT);
 }
 
 static int start(struct up_ep *ep, up_peer to, const struct up_rma_atomic *c)

@@ -148,12 +148,12 @@ void up_rma_op_discard(struct up_rma_op *w)
 	up_pool_put(&w->peer->ep->rma->ops, w);
 }
 
-int up_rma_op_start(struct up_rma_op *w, bool staged)
+int up_rma_op_start(struct up_rma_op *w, enum up_way way)
 {
 	struct up_list *queue = queue_of(w);
 	struct up_ep *ep = w->peer->ep;
 
-	w->staged = staged;
+	w->way = way;
 	if (!up_rma_unfenced(w->peer, w->flags)) {
 		up_op_park(w->peer, &w->op);
 	} else {

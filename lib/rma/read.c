@@ -183,7 +183,7 @@ bool up_rma_drive_read(struct up_rma_op *w)
 		struct stretch s = {r->addr + w->into, r->key, w->sent, r->len - w->into};
 		size_t asked;
 
-		if (w->staged && s.len) {
+		if (w->way != UP_WAY_DIRECT && s.len) {
 			if (!up_rma_send_staged(w, UP_RMA_READ))
 				return false;
 			continue;
@@ -201,11 +201,11 @@ bool up_rma_drive_read(struct up_rma_op *w)
 	return true;
 }
 
-static int read_many(struct up_peer_state *peer, const struct up_rma_call *c, bool staged)
+static int read_many(struct up_peer_state *peer, const struct up_rma_call *c, enum up_way way)
 {
 	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_read, c);
 
-	return w ? up_rma_op_start(w, staged) : -EAGAIN;
+	return w ? up_rma_op_start(w, way) : -EAGAIN;
 }
 
 static int read_one(struct up_peer_state *peer, const struct up_rma_call *c)
@@ -241,16 +241,16 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
 	int error;
 	struct up_peer_state *peer = up_peer_start(ep, to, &error);
-	bool staged = false;
+	enum up_way way = UP_WAY_DIRECT;
 
 	if (!peer)
 		return error;
-	if (up_rma_start(peer, c, UP_RMA_READ, &staged))
+	if (up_rma_start(peer, c, UP_RMA_READ, &way))
 		return 0;
 	if (c->nremote == 1 && c->nlocal == 1 && is_small(peer, c->bytes) &&
 	    up_rma_unfenced(peer, c->flags))
 		return read_one(peer, c);
-	return read_many(peer, c, staged);
+	return read_many(peer, c, way);
 }
 
 static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,

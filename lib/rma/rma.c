@@ -140,5 +140,7 @@ const struct up_protocol up_rma_protocol = {
 		     [UP_PKT_MAP] = up_rma_map_packet,
 		     [UP_PKT_STAGE] = up_rma_stage_packet,
 		     [UP_PKT_WRITE_STAGED] = up_rma_write_staged_packet,
-		     [UP_PKT_READ_STAGED] = up_rma_read_staged_packet},
+		     [UP_PKT_READ_STAGED] = up_rma_read_staged_packet,
+		     [UP_PKT_WRITE_HALF] = up_rma_write_half_packet,
+		     [UP_PKT_READ_HALF] = up_rma_read_half_packet},
 };

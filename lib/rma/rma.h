@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "bulk/bulk.h"
+#include "bulk/choice.h"
 
 #include <underpass/rma.h>
 
@@ -76,8 +77,9 @@ struct up_rma_peer {
 	struct up_peer_state *peer;
 	struct up_list writes; /* struct up_rma_op, atomics too */
 	struct up_list reads;
-	unsigned large; /* writes on their way for the target's queue */
-	bool no_put;	/* the peer's lane does not write to this memory */
+	unsigned
+		large; /* writes on their way for the target's queue, or that it copies by itself */
+	bool no_put;   /* the peer's lane does not write to this memory */
 	unsigned parts; /* that are open */
 	bool asking;	/* for a window */
 	unsigned map_failures;
@@ -148,6 +150,7 @@ struct up_rma_part {
 	size_t len;
 	unsigned flags;
 	unsigned chunk; /* of the stage */
+	bool half;	/* the target copies it by itself */
 	void *fetch;	/* where old values go */
 	size_t offset;	/* in the whole's local memory */
 	uint64_t key;
@@ -180,8 +183,8 @@ struct up_rma_op {
 	bool all_sent;
 	void *copy; /* of injected data or operands; or NULL */
 	struct up_list redo;
-	bool staged;	/* it goes through the stage, */
-	uint64_t began; /* and has since then: nanoseconds */
+	enum up_way way;
+	uint64_t began; /* to go that way: nanoseconds */
 
 	/* Atomics. */
 	uint32_t atomic; /* operation and type, as in the packet */
@@ -212,7 +215,7 @@ struct up_rma_op *up_rma_op_create(struct up_peer_state *peer, bool (*drive)(str
 				   const struct up_rma_call *c);
 void up_rma_op_discard(struct up_rma_op *w);
 /* Sends what it can, at once or after a fence. 0. */
-int up_rma_op_start(struct up_rma_op *w, bool staged);
+int up_rma_op_start(struct up_rma_op *w, enum up_way way);
 /* Puts it into its queue, unless it is there. */
 void up_rma_op_queue(struct up_rma_op *w);
 /* One of its parts has ended. */
@@ -302,26 +305,30 @@ enum up_rma_turn { UP_RMA_PACKETS, UP_RMA_WAIT, UP_RMA_DONE };
 /* What is to become of the first operation of a queue; when it is done, its status is set. */
 enum up_rma_turn up_rma_direct_turn(struct up_rma_op *w, unsigned access);
 
+/* May this end use the whole piece, and only by the lane's copies? */
+bool up_rma_window_allows(struct up_peer_state *peer, const struct up_rma_iov *r, unsigned access);
+
 /* The parts of an operation that move bytes; its end is the caller's. False: not all of it. */
 bool up_rma_move_all(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
 		     int *status);
 
 /* ---- the stage: memory through which both ends copy at the same time (stage.c, staged.c) ---- */
 
-/* The direct way for a call of the application, as up_rma_direct_move(), or the stage: then false,
- * with *staged. */
+/* The direct way for a call of the application, as up_rma_direct_move(), or another: then false,
+ * with *way. */
 bool up_rma_start_large(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
-			bool *staged);
+			enum up_way *way);
 static inline bool up_rma_start(struct up_peer_state *peer, const struct up_rma_call *c,
-				unsigned access, bool *staged)
+				unsigned access, enum up_way *way)
 {
 	if (__builtin_expect(c->bytes >= peer->link->lane->direct_from, 0))
-		return up_rma_start_large(peer, c, access, staged);
+		return up_rma_start_large(peer, c, access, way);
 	return up_rma_direct_move(peer, c, access);
 }
-/* up_rma_direct_turn() for all operations that may be staged. */
+/* up_rma_direct_turn() for all operations that may go another way. */
 enum up_rma_turn up_rma_turn(struct up_rma_op *w, unsigned access);
-/* Sends what there is a chunk for of the next remote piece. False: nothing now. */
+/* Of the next remote piece, for the other ways: what there is a chunk for, or two halves. False:
+ * nothing now. */
 bool up_rma_send_staged(struct up_rma_op *w, unsigned access);
 /* Are there parts on their way? */
 bool up_rma_stage_busy(const struct up_rma_stage *s);
@@ -394,7 +401,8 @@ void up_rma_written(struct up_peer_state *from, size_t bytes, bool more, bool ha
 
 up_packet_handler up_rma_map_packet, up_rma_write_packet, up_rma_write_large_packet,
 	up_rma_read_packet, up_rma_read_large_packet, up_rma_atomic_packet, up_rma_stage_packet,
-	up_rma_write_staged_packet, up_rma_read_staged_packet;
+	up_rma_write_staged_packet, up_rma_read_staged_packet, up_rma_write_half_packet,
+	up_rma_read_half_packet;
 
 /* atomic.c: element by element. `old`, unless NULL, gets what was there. Memory is aligned. */
 void up_atomic_apply(enum up_atomic_op op, enum up_atomic_type type, void *memory, size_t count,

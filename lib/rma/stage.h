@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The stage from inside: what stage.c (the memory, and which way is taken) and staged.c (the parts
- * of operations that go through it) share. */
+ * of operations that go through it, or that the target copies by itself) share. */
 #ifndef UP_RMA_STAGE_H
 #define UP_RMA_STAGE_H
 
-#include "bulk/choice.h"
 #include "rma/rma.h"
 
 #include <stdalign.h>
@@ -14,16 +13,24 @@
 #define UP_STAGE_CHUNK ((size_t)32 << 10)
 #define UP_STAGE_CHUNKS 4u
 
+/* What the target is asked to copy by itself at once; its end is a multiple of PAGE, so that the
+ * two do not look up the same page. */
+#define UP_HALF_MOST ((size_t)512 << 10)
+#define UP_HALF_PAGE ((size_t)4 << 10)
+
 /* How long a peer that does not look is left alone at first: nanoseconds. */
 #define UP_STAGE_PATIENCE UINT64_C(1000000)
 
 /* What lies there. `placed`: the number of the operation whose bytes the target copied last, to or
- * from the chunk. */
+ * from the chunk, or by itself. */
 struct up_stage_memory {
 	uint8_t chunks[UP_STAGE_CHUNKS][UP_STAGE_CHUNK];
 	struct {
 		alignas(64) uint32_t op;
 	} placed[UP_STAGE_CHUNKS];
+	/* How often the target had been told when it last mapped it. An initiator that does all by
+	 * itself polls for no answers, and would not hear of it. */
+	alignas(64) uint32_t mapped;
 };
 
 enum up_stage_state {
@@ -41,7 +48,7 @@ struct up_rma_stage {
 	enum up_stage_state state;
 	struct up_stage_memory *memory;
 	struct up_lane_mem shared;
-	struct up_op telling;
+	uint32_t told;	    /* so many times */
 	unsigned used;	    /* chunks, bits */
 	uint64_t looked_at; /* since when no answer has come; 0: not known yet */
 	uint64_t late;	    /* then the target is not waited for any more, nanoseconds */

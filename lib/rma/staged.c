@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Parts of operations that go through the stage (stage.c). Their packets are requests like small
- * writes and reads, and the target does them as they come, so their order is that of packets.
+ * Parts of operations that go through the stage (stage.c), or that the target copies by itself.
+ * Their packets are requests like small writes and reads, and the target does them as they come, so
+ * their order is that of packets.
+ *
+ * An operation in halves: the target is asked to copy the first, this end copies the second, and
+ * then waits for the answer. As with a direct one nothing else is open when it begins, and nothing
+ * that is to be in order with it is sent before its end; so it does not matter that a target which
+ * cannot reach this memory has its half done by this end, later.
  *
  * When the target does not answer in time, the initiator takes the stage back, does by itself what
  * the target has not done, and ends these parts; that the target finds their packets later, and
@@ -21,6 +27,25 @@
 static void part_answered(struct up_op *op, int status, const struct up_packet *p,
 			  const void *payload);
 
+static unsigned access_of(const struct up_rma_op *w)
+{
+	return w->drive == up_rma_drive_read ? UP_RMA_READ : UP_RMA_WRITE;
+}
+
+/* From when the operation before it ended, as several may be on their way. */
+static void measure(struct up_rma_stage *s, const struct up_rma_op *w)
+{
+	unsigned access = access_of(w);
+	uint64_t now = up_clock_ns(), *ended = &s->ended[access == UP_RMA_READ];
+	struct up_choice *choice = up_stage_choice(s, access, w->bytes);
+
+	up_choice_took(choice, w->way, w->bytes, now - (w->began > *ended ? w->began : *ended),
+		       now);
+	*ended = now;
+	if (choice->way != UP_WAY_DIRECT)
+		s->patience = UP_STAGE_PATIENCE;
+}
+
 /* ---- sending ---- */
 
 static struct up_rma_part *get_part(struct up_rma_stage *s, struct up_rma_op *w,
@@ -31,6 +56,7 @@ static struct up_rma_part *get_part(struct up_rma_stage *s, struct up_rma_op *w,
 	if (!part)
 		return NULL;
 	part->chunk = (unsigned)__builtin_ctz(~s->used);
+	part->half = false;
 	part->addr = r->addr + w->into;
 	part->offset = w->sent;
 	part->len = len;
@@ -91,7 +117,19 @@ static void enter(struct up_rma_stage *s, struct up_rma_part *part)
 	s->used |= 1u << part->chunk;
 }
 
-bool up_rma_send_staged(struct up_rma_op *w, unsigned access)
+/* So many bytes more are on their way, or done. */
+static void go_on(struct up_rma_op *w, const struct up_rma_iov *r, size_t len)
+{
+	w->sent += len;
+	w->into += len;
+	w->all_sent = w->sent == w->bytes;
+	if (w->into == r->len) {
+		w->piece++;
+		w->into = 0;
+	}
+}
+
+static bool send_chunk(struct up_rma_op *w, unsigned access)
 {
 	const struct up_rma_iov *r = &w->remote[w->piece];
 	struct up_rma_stage *s = w->peer->rma->stage;
@@ -112,41 +150,127 @@ bool up_rma_send_staged(struct up_rma_op *w, unsigned access)
 		w->began = up_clock_ns();
 	enter(s, part);
 	w->out++;
-	w->sent += len;
-	w->into += len;
-	w->all_sent = w->sent == w->bytes;
-	if (w->into == r->len) {
-		w->piece++;
-		w->into = 0;
-	}
+	go_on(w, r, len);
 	return true;
+}
+
+/* What the target gets of the next stretch; 0: nothing. */
+static size_t first_half(const struct up_rma_op *w, const struct up_rma_iov *r, size_t len,
+			 struct iovec *here)
+{
+	struct iovec pieces[UP_IOV_MAX];
+	size_t half = len / 2 - (r->addr + w->into + len / 2) % UP_HALF_PAGE;
+
+	if (len < 2 * w->peer->link->lane->direct_from)
+		return 0;
+	up_iov_slice(pieces, w->local, w->nlocal, w->sent, half);
+	*here = pieces[0];
+	return here->iov_len;
+}
+
+static bool send_half(struct up_rma_stage *s, struct up_rma_op *w, const struct up_rma_iov *r,
+		      const struct iovec *here, unsigned access)
+{
+	struct up_rma_part *part = get_part(s, w, r, here->iov_len);
+	struct up_packet p = {.type = access == UP_RMA_WRITE ? UP_PKT_WRITE_HALF : UP_PKT_READ_HALF,
+			      .a = r->addr + w->into,
+			      .b = r->key};
+	struct up_pkt_half wire = {.piece = htole64(r->addr),
+				   .bytes = htole64(r->len),
+				   .address = htole64((uintptr_t)here->iov_base),
+				   .len = htole32((uint32_t)here->iov_len)};
+	uint8_t *to;
+
+	if (!part)
+		return false;
+	wire.at = htole32(part->chunk * (uint32_t)UP_STAGE_CHUNK);
+	to = up_send_reserve(w->peer, &part->op, sizeof(wire), 0);
+	if (!to) {
+		up_rma_part_free(w->peer, part);
+		return false;
+	}
+	memcpy(to, &wire, sizeof(wire));
+	up_send_commit(w->peer, &part->op, &p, sizeof(wire));
+	part->half = true;
+	w->peer->rma->large += access == UP_RMA_WRITE;
+	enter(s, part);
+	w->out++;
+	go_on(w, r, here->iov_len);
+	return true;
+}
+
+/* The other half. False: this end cannot. */
+static bool move_half(struct up_rma_op *w, const struct up_rma_iov *r, size_t len, unsigned access)
+{
+	struct up_rma_iov remote = {r->addr + w->into, len, r->key};
+	struct iovec local[UP_IOV_MAX];
+	struct up_rma_call c = {.local = local, .remote = &remote, .nremote = 1, .bytes = len};
+
+	c.nlocal = up_iov_slice(local, w->local, w->nlocal, w->sent, len);
+	if (!up_rma_move_all(w->peer, &c, access, &w->status))
+		return false;
+	go_on(w, r, len);
+	return true;
+}
+
+static bool send_halves(struct up_rma_op *w, unsigned access)
+{
+	const struct up_rma_iov *r = &w->remote[w->piece];
+	struct up_peer_state *peer = w->peer;
+	struct up_rma_stage *s = peer->rma->stage;
+	size_t left = r->len - w->into, len = left < 2 * UP_HALF_MOST ? left : 2 * UP_HALF_MOST;
+	size_t theirs;
+	struct iovec here;
+
+	/* These end without the application's help. */
+	if (peer->rma->parts)
+		return false;
+	if (!up_peer_answered(peer) || !up_rma_window_allows(peer, r, access)) {
+		w->way = UP_WAY_STAGED;
+		return send_chunk(w, access);
+	}
+	if (!w->sent)
+		w->began = up_clock_ns();
+	theirs = first_half(w, r, len, &here);
+	if (theirs && !send_half(s, w, r, &here, access))
+		return false;
+	if (!move_half(w, r, len - theirs, access))
+		w->way = UP_WAY_STAGED;
+	else if (!theirs && w->all_sent && !w->status)
+		measure(s, w);
+	return true;
+}
+
+bool up_rma_send_staged(struct up_rma_op *w, unsigned access)
+{
+	return w->way == UP_WAY_HALVES ? send_halves(w, access) : send_chunk(w, access);
 }
 
 /* ---- answers ---- */
 
-static unsigned access_of(const struct up_rma_op *w)
-{
-	return w->drive == up_rma_drive_read ? UP_RMA_READ : UP_RMA_WRITE;
-}
-
 static void leave(struct up_rma_stage *s, struct up_rma_part *part)
 {
 	s->used &= ~(1u << part->chunk);
+	if (part->half)
+		s->peer->rma->large -= access_of(part->whole) == UP_RMA_WRITE;
 	up_list_del(&part->redo);
 }
 
-/* From when the operation before it ended, as several may be on their way. */
-static void measure(struct up_rma_stage *s, const struct up_rma_op *w)
+/* By this end, what the target was to do. */
+static int move_part(const struct up_rma_part *part)
 {
-	unsigned access = access_of(w);
-	uint64_t now = up_clock_ns(), *ended = &s->ended[access == UP_RMA_READ];
-	struct up_choice *choice = up_stage_choice(s, access, w->bytes);
+	struct up_rma_op *w = part->whole;
+	struct up_rma_iov remote = {part->addr, part->len, part->key};
+	struct iovec local[UP_IOV_MAX];
+	struct up_rma_call c = {.local = local, .remote = &remote, .nremote = 1};
+	int status = 0;
 
-	up_choice_took(choice, UP_WAY_STAGED, w->bytes,
-		       now - (w->began > *ended ? w->began : *ended), now);
-	*ended = now;
-	if (choice->way == UP_WAY_STAGED)
-		s->patience = UP_STAGE_PATIENCE;
+	c.nlocal = up_iov_slice(local, w->local, w->nlocal, part->offset, part->len);
+	c.bytes = part->len;
+	/* The region is closed: the target would have found the same. */
+	if (!up_rma_move_all(w->peer, &c, access_of(w), &status))
+		status = -ENOKEY;
+	return status;
 }
 
 static void part_answered(struct up_op *op, int status, const struct up_packet *p,
@@ -156,7 +280,9 @@ static void part_answered(struct up_op *op, int status, const struct up_packet *
 	struct up_rma_op *w = part->whole;
 	struct up_rma_stage *s = w->peer->rma->stage;
 
-	if (!status && access_of(w) == UP_RMA_READ)
+	if (part->half && status == -EOPNOTSUPP)
+		status = move_part(part);
+	else if (!part->half && !status && access_of(w) == UP_RMA_READ)
 		up_iov_write(w->local, w->nlocal, part->offset, s->memory->chunks[part->chunk],
 			     part->len);
 	leave(s, part);
@@ -205,7 +331,7 @@ static enum up_rma_turn go_on_directly(struct up_rma_op *w, unsigned access)
 	memcpy(w->remote, remote, c.nremote * sizeof(*remote));
 	w->nremote = c.nremote;
 	w->piece = w->into = 0;
-	w->staged = false;
+	w->way = UP_WAY_DIRECT;
 	return UP_RMA_PACKETS;
 }
 
@@ -215,11 +341,11 @@ enum up_rma_turn up_rma_turn(struct up_rma_op *w, unsigned access)
 	enum up_rma_turn turn;
 	uint64_t start;
 
-	if (w->staged && s->state == UP_STAGE_READY)
+	if (w->way != UP_WAY_DIRECT && s->state == UP_STAGE_READY)
 		return UP_RMA_PACKETS;
-	if (w->staged && w->sent)
+	if (w->way != UP_WAY_DIRECT && w->sent)
 		return go_on_directly(w, access);
-	w->staged = false;
+	w->way = UP_WAY_DIRECT;
 	if (w->flags & UP_IMM)
 		return UP_RMA_PACKETS;
 	if (!s || w->bytes < w->peer->link->lane->direct_from)
@@ -265,22 +391,6 @@ static bool can_take_over(const struct up_rma_stage *s)
 			return false;
 	}
 	return true;
-}
-
-static int move_part(const struct up_rma_part *part)
-{
-	struct up_rma_op *w = part->whole;
-	struct up_rma_iov remote = {part->addr, part->len, part->key};
-	struct iovec local[UP_IOV_MAX];
-	struct up_rma_call c = {.local = local, .remote = &remote, .nremote = 1};
-	int status = 0;
-
-	c.nlocal = up_iov_slice(local, w->local, w->nlocal, part->offset, part->len);
-	c.bytes = part->len;
-	/* The region is closed: the target would have found the same. */
-	if (!up_rma_move_all(w->peer, &c, access_of(w), &status))
-		status = -ENOKEY;
-	return status;
 }
 
 /* The part is over; its answer, when it comes, is nobody's. */
@@ -356,58 +466,90 @@ bool up_rma_stage_watch(struct up_rma_stage *s)
 
 struct staged {
 	uint64_t piece, bytes;
+	uint64_t address; /* of a half */
 	uint32_t at, len;
+	bool half;
 };
 
 /* Where the piece is, is not checked: that is what is granted or not. */
+static bool is_valid(const struct staged *t, const struct up_packet *p, size_t most)
+{
+	return t->len && t->len <= most && !(t->at % UP_STAGE_CHUNK) &&
+	       t->at / UP_STAGE_CHUNK < UP_STAGE_CHUNKS && t->len <= t->bytes &&
+	       p->a - t->piece <= t->bytes - t->len;
+}
+
 static bool parse(struct staged *to, const struct up_packet *p, const void *payload)
 {
 	struct up_pkt_staged wire;
 
 	memcpy(&wire, payload, sizeof(wire));
-	*to = (struct staged){le64toh(wire.piece), le64toh(wire.bytes), le32toh(wire.at),
-			      le32toh(wire.len)};
-	return to->len && to->len <= UP_STAGE_CHUNK && !(to->at % UP_STAGE_CHUNK) &&
-	       to->at / UP_STAGE_CHUNK < UP_STAGE_CHUNKS && to->len <= to->bytes &&
-	       p->a - to->piece <= to->bytes - to->len;
+	*to = (struct staged){.piece = le64toh(wire.piece),
+			      .bytes = le64toh(wire.bytes),
+			      .at = le32toh(wire.at),
+			      .len = le32toh(wire.len)};
+	return is_valid(to, p, UP_STAGE_CHUNK);
 }
 
-/* Between the stage and memory that was granted for the whole piece. */
+static bool parse_half(struct staged *to, const struct up_packet *p, const void *payload)
+{
+	struct up_pkt_half wire;
+	uint64_t end;
+
+	memcpy(&wire, payload, sizeof(wire));
+	*to = (struct staged){.piece = le64toh(wire.piece),
+			      .bytes = le64toh(wire.bytes),
+			      .address = le64toh(wire.address),
+			      .at = le32toh(wire.at),
+			      .len = le32toh(wire.len),
+			      .half = true};
+	return is_valid(to, p, UP_HALF_MOST) && !__builtin_add_overflow(to->address, to->len, &end);
+}
+
+static int copy_half(struct up_link *link, const struct staged *t, uint8_t *here, unsigned access)
+{
+	const struct up_lane_ops *ops = link->lane->ops;
+	struct iovec iov = {.iov_base = here, .iov_len = t->len};
+	int ret = access == UP_RMA_WRITE ? ops->get(link, &iov, 1, t->address, t->len)
+					 : ops->put(link, &iov, 1, t->address, t->len);
+
+	return ret ? -EOPNOTSUPP : 0;
+}
+
+/* Between the stage, or the initiator's memory, and memory that was granted for the whole piece. */
 static int move(struct up_peer_state *from, const struct up_packet *p, const struct staged *t,
 		uint8_t *piece, unsigned access)
 {
 	struct up_rma_stage *s = from->rma ? from->rma->stage : NULL;
-	uint8_t *here = piece + (p->a - t->piece), *there;
+	unsigned chunk = t->at / (uint32_t)UP_STAGE_CHUNK;
+	uint8_t *here = piece + (p->a - t->piece);
 	struct up_stage_memory *memory;
+	int error = 0;
 
 	if (!s || !s->mapped || !up_lane_enter(from->link, &s->theirs))
 		return -ECANCELED;
 	memory = (struct up_stage_memory *)s->theirs.memory;
-	there = memory->chunks[t->at / UP_STAGE_CHUNK];
-	if (access == UP_RMA_WRITE)
-		memcpy(here, there, t->len);
+	if (t->half)
+		error = copy_half(from->link, t, here, access);
+	else if (access == UP_RMA_WRITE)
+		memcpy(here, memory->chunks[chunk], t->len);
 	else
-		memcpy(there, here, t->len);
-	__atomic_store_n(&memory->placed[t->at / UP_STAGE_CHUNK].op, p->op, __ATOMIC_RELEASE);
+		memcpy(memory->chunks[chunk], here, t->len);
+	if (!error)
+		__atomic_store_n(&memory->placed[chunk].op, p->op, __ATOMIC_RELEASE);
 	up_lane_leave(from->link);
-	return 0;
+	return error;
 }
 
-static bool serve(struct up_peer_state *from, const struct up_packet *p, const void *payload,
+static bool serve(struct up_peer_state *from, const struct up_packet *p, const struct staged *t,
 		  unsigned access)
 {
 	struct up_rma_grant g = {0};
-	struct staged t;
 	uint16_t flags = 0;
-	int error;
+	int error = up_rma_grant(from->ep, &g, p->b, t->piece, t->bytes, access);
 
-	if (!parse(&t, p, payload)) {
-		up_core_link_down(from->link, -EPROTO);
-		return true;
-	}
-	error = up_rma_grant(from->ep, &g, p->b, t.piece, t.bytes, access);
 	if (!error) {
-		error = move(from, p, &t, g.memory, access);
+		error = move(from, p, t, g.memory, access);
 		flags = up_rma_answer_flags(from, &g, true);
 		up_rma_grant_end(&g);
 	}
@@ -420,14 +562,48 @@ static bool serve(struct up_peer_state *from, const struct up_packet *p, const v
 	return true;
 }
 
+static bool serve_chunk(struct up_peer_state *from, const struct up_packet *p, const void *payload,
+			unsigned access)
+{
+	struct staged t;
+
+	if (parse(&t, p, payload))
+		return serve(from, p, &t, access);
+	up_core_link_down(from->link, -EPROTO);
+	return true;
+}
+
+static bool serve_half(struct up_peer_state *from, const struct up_packet *p, const void *payload,
+		       unsigned access)
+{
+	struct staged t;
+
+	if (parse_half(&t, p, payload))
+		return serve(from, p, &t, access);
+	up_core_link_down(from->link, -EPROTO);
+	return true;
+}
+
 bool up_rma_write_staged_packet(struct up_ep *ep, struct up_peer_state *from,
 				const struct up_packet *p, const void *payload)
 {
-	return serve(from, p, payload, UP_RMA_WRITE);
+	return serve_chunk(from, p, payload, UP_RMA_WRITE);
 }
 
 bool up_rma_read_staged_packet(struct up_ep *ep, struct up_peer_state *from,
 			       const struct up_packet *p, const void *payload)
 {
-	return serve(from, p, payload, UP_RMA_READ);
+	return serve_chunk(from, p, payload, UP_RMA_READ);
+}
+
+bool up_rma_write_half_packet(struct up_ep *ep, struct up_peer_state *from,
+			      const struct up_packet *p, const void *payload)
+{
+	return serve_half(from, p, payload, UP_RMA_WRITE);
+}
+
+bool up_rma_read_half_packet(struct up_ep *ep, struct up_peer_state *from,
+			     const struct up_packet *p, const void *payload)
+{
+	return serve_half(from, p, payload, UP_RMA_READ);
 }

@@ -291,6 +291,13 @@ static bool move_piece(struct up_peer_state *peer, const struct up_rma_call *c,
 	return true;
 }
 
+bool up_rma_window_allows(struct up_peer_state *peer, const struct up_rma_iov *r, unsigned access)
+{
+	const struct up_rma_window *w = up_rma_window(peer, r->key);
+
+	return w && !w->view.memory && !check(w, r->addr, r->len, access);
+}
+
 bool up_rma_move_all(struct up_peer_state *peer, const struct up_rma_call *c, unsigned access,
 		     int *status)
 {

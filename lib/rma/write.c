@@ -134,7 +134,7 @@ bool up_rma_drive_write(struct up_rma_op *w)
 	while (!w->status && !w->all_sent) {
 		while (w->piece < w->nremote && !w->remote[w->piece].len)
 			w->piece++;
-		if (w->staged) {
+		if (w->way != UP_WAY_DIRECT) {
 			if (!up_rma_send_staged(w, UP_RMA_WRITE))
 				return false;
 			continue;
@@ -157,7 +157,7 @@ static int copy_injected(struct up_rma_op *w)
 	return 0;
 }
 
-static int write_many(struct up_peer_state *peer, const struct up_rma_call *c, bool staged)
+static int write_many(struct up_peer_state *peer, const struct up_rma_call *c, enum up_way way)
 {
 	struct up_rma_op *w = up_rma_op_create(peer, up_rma_drive_write, c);
 
@@ -167,7 +167,7 @@ static int write_many(struct up_peer_state *peer, const struct up_rma_call *c, b
 		up_rma_op_discard(w);
 		return -EAGAIN;
 	}
-	return up_rma_op_start(w, staged);
+	return up_rma_op_start(w, way);
 }
 
 static int write_one(struct up_peer_state *peer, const struct up_rma_call *c)
@@ -202,16 +202,16 @@ static int start(struct up_ep *ep, up_peer to, const struct up_rma_call *c)
 {
 	int error;
 	struct up_peer_state *peer = up_peer_start(ep, to, &error);
-	bool staged = false;
+	enum up_way way = UP_WAY_DIRECT;
 
 	if (!peer)
 		return error;
-	if (!(c->flags & UP_IMM) && up_rma_start(peer, c, UP_RMA_WRITE, &staged))
+	if (!(c->flags & UP_IMM) && up_rma_start(peer, c, UP_RMA_WRITE, &way))
 		return 0;
 	if (c->nremote == 1 && is_small(peer, c->bytes) && up_rma_writes_clear(peer) &&
 	    up_rma_unfenced(peer, c->flags))
 		return write_one(peer, c);
-	return write_many(peer, c, staged);
+	return write_many(peer, c, way);
 }
 
 static __attribute__((noinline)) int check_and_start(struct up_ep *ep, up_peer peer,

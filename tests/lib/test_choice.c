@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The choice between two ways to move memory (bulk/choice.h), with made-up times. */
+/* The choice between ways to move memory (bulk/choice.h), with made-up times. */
 #include "../unit/unit.h"
 
 #include "base/bytes.h"
 #include "bulk/choice.h"
+
+#include <string.h>
 
 #define KIB 1024u
 #define SIZE (64 * KIB)
@@ -22,7 +24,7 @@ struct machine {
 
 static enum up_way step(struct machine *m)
 {
-	enum up_way way = up_choice_way(&m->c, m->now, m->looks);
+	enum up_way way = up_choice_way(&m->c, m->now, SIZE, m->looks);
 
 	m->now += m->ns[way];
 	m->operations[way]++;
@@ -35,15 +37,21 @@ static void run(struct machine *m, uint64_t ns)
 {
 	uint64_t end = m->now + ns;
 
-	m->operations[0] = m->operations[1] = 0;
-	m->spent[0] = m->spent[1] = 0;
+	memset(m->operations, 0, sizeof(m->operations));
+	memset(m->spent, 0, sizeof(m->spent));
 	while (m->now < end)
 		step(m);
 }
 
+static struct machine machine3(uint64_t direct, uint64_t staged, uint64_t halves)
+{
+	return (struct machine){.now = 1000 * MSEC, .ns = {direct, staged, halves}, .looks = true};
+}
+
+/* The third way is no use. */
 static struct machine machine(uint64_t direct, uint64_t staged)
 {
-	return (struct machine){.now = 1000 * MSEC, .ns = {direct, staged}, .looks = true};
+	return machine3(direct, staged, 2 * (direct > staged ? direct : staged));
 }
 
 static void finds_the_faster(void **state)
@@ -58,6 +66,53 @@ static void finds_the_faster(void **state)
 	assert_int_equal(m.c.way, UP_WAY_DIRECT);
 	/* It was tried. */
 	assert_true(m.operations[UP_WAY_STAGED] > 0);
+}
+
+static void finds_the_best_of_three(void **state)
+{
+	static const uint64_t ns[][UP_WAYS] = {
+		{6000, 9000, 4000}, {6000, 4000, 2000}, {6000, 2000, 4000}, {2000, 4000, 6000}};
+	static const enum up_way best[] = {UP_WAY_HALVES, UP_WAY_HALVES, UP_WAY_STAGED,
+					   UP_WAY_DIRECT};
+
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(best); i++) {
+		struct machine m = machine3(ns[i][0], ns[i][1], ns[i][2]);
+
+		run(&m, 30 * MSEC);
+		assert_int_equal(m.c.way, best[i]);
+		/* Any other may become the best. */
+		for (unsigned way = 0; way < UP_WAYS; way++) {
+			m.ns[way] = 1000;
+			run(&m, 1000 * MSEC);
+			assert_int_equal(m.c.way, way);
+			m.ns[way] = 7000;
+			run(&m, 1000 * MSEC);
+		}
+	}
+}
+
+/* One that is by far slower is not tried to the end, when nothing of it is on its way. */
+static void breaks_off(void **state)
+{
+	struct machine m = machine3(6000, 60000, 5900);
+
+	run(&m, 100 * MSEC);
+	assert_true(m.operations[UP_WAY_STAGED] > 0);
+	assert_true(m.operations[UP_WAY_STAGED] <= 3);
+	assert_int_equal(m.c.way, UP_WAY_DIRECT);
+}
+
+/* After the other end did not look for a while, what was best is tried before the rest. */
+static void comes_back(void **state)
+{
+	struct machine m = machine3(6000, 60000, 4000);
+
+	run(&m, 100 * MSEC);
+	assert_int_equal(m.c.way, UP_WAY_HALVES);
+	up_choice_direct(&m.c, m.now + MSEC);
+	run(&m, 2 * MSEC);
+	assert_int_equal(m.c.way, UP_WAY_HALVES);
+	assert_int_equal(m.operations[UP_WAY_STAGED], 0);
 }
 
 /* Trials of the slower way take at most some hundredths of the time, however slow it is. */
@@ -90,11 +145,11 @@ static void follows(void **state)
 	run(&m, 10 * MSEC);
 	assert_int_equal(m.c.way, UP_WAY_DIRECT);
 	m.ns[UP_WAY_STAGED] = 2000;
-	run(&m, 300 * MSEC);
+	run(&m, 500 * MSEC);
 	assert_int_equal(m.c.way, UP_WAY_STAGED);
 	/* The other one became better. */
 	m.ns[UP_WAY_DIRECT] = 1000;
-	run(&m, 300 * MSEC);
+	run(&m, 500 * MSEC);
 	assert_int_equal(m.c.way, UP_WAY_DIRECT);
 }
 
@@ -151,7 +206,7 @@ static void forgets_lost_trials(void **state)
 	unsigned lost = 0;
 
 	assert_int_equal(step(&m), UP_WAY_DIRECT);
-	while (up_choice_way(&m.c, m.now, true) == UP_WAY_STAGED)
+	while (up_choice_way(&m.c, m.now, SIZE, true) == UP_WAY_STAGED)
 		lost++;
 	assert_true(lost > 0);
 	run(&m, 1000 * MSEC);
@@ -179,6 +234,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_the_faster),
+		cmocka_unit_test(finds_the_best_of_three),
+		cmocka_unit_test(breaks_off),
+		cmocka_unit_test(comes_back),
 		cmocka_unit_test(trials_cost_little),
 		cmocka_unit_test(follows),
 		cmocka_unit_test(does_not_flutter),

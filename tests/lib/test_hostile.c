@@ -80,6 +80,8 @@ static void wrong_in_itself(void **state)
 		{{.type = UP_PKT_STAGE, .op = 5}, 24},
 		{{.type = UP_PKT_WRITE_STAGED, .op = 5}, 24}, /* of nothing */
 		{{.type = UP_PKT_READ_STAGED, .op = 5}, 24},
+		{{.type = UP_PKT_WRITE_HALF, .op = 5}, 32},
+		{{.type = UP_PKT_READ_HALF, .op = 5}, 32},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_OPS | 1 << 16}, 1},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_TYPES << 8 | 1 << 16}, 1},
 		{{.type = UP_PKT_ATOMIC, .op = 5, .aux = UP_ATOMIC_SUM}, 0},
@@ -129,6 +131,38 @@ static void wrong_sources(void **state)
 		source(payload, cases[i / 3][0], 1, cases[i / 3][1]);
 		inject(&rig, (struct up_packet){.type = types[i % 3], .op = 7}, payload, 24);
 		assert_false(alive(&rig));
+		rig_teardown(&rig);
+	}
+}
+
+/* Halves beyond their piece, or by addresses that wrap around. One that is well formed finds no
+ * stage, or no memory. */
+static void wrong_halves(void **state)
+{
+	static const struct up_pkt_half cases[] = {
+		{0x1000, 65536, 0x1000, 0, 65536},
+		{0x1000, 65535, 0x1000, 0, 65536},
+		{0x2000, 65536, 0x1000, 0, 65536},
+		{0x1000, 65536, UINT64_MAX - 100, 0, 65536},
+		{0x1000, 65536, 0x1000, 0x8001, 65536},
+		{0x1000, 65536, 0x1000, 4 * 0x8000, 65536},
+		{0x1000, 1 << 20, 0x1000, 0, (512 << 10) + 1},
+	};
+
+	for (unsigned i = 0; i < 2 * UP_ARRAY_SIZE(cases); i++) {
+		const struct up_pkt_half *c = &cases[i / 2];
+		struct up_pkt_half wire = {htole64(c->piece), htole64(c->bytes),
+					   htole64(c->address), htole32(c->at), htole32(c->len)};
+		struct rig rig;
+
+		rig_setup(&rig, NULL);
+		contact(&rig);
+		inject(&rig,
+		       (struct up_packet){.type = i % 2 ? UP_PKT_READ_HALF : UP_PKT_WRITE_HALF,
+					  .op = 7,
+					  .a = 0x1000},
+		       &wire, sizeof(wire));
+		assert_int_equal(alive(&rig), i < 2);
 		rig_teardown(&rig);
 	}
 }
@@ -238,8 +272,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_in_itself), cmocka_unit_test(wrong_sources),
-		cmocka_unit_test(names_nothing),   cmocka_unit_test(offer_not_kept),
-		cmocka_unit_test(too_many_writes),
+		cmocka_unit_test(wrong_halves),	   cmocka_unit_test(names_nothing),
+		cmocka_unit_test(offer_not_kept),  cmocka_unit_test(too_many_writes),
 	};
 
 	up_log_set_level(LOG_CRIT);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Operations through the stage (rma/stage.c), over the shm lane. Which way is taken is not left to
- * the clock here: the tests say it, and when a target is late.
+ * Operations through the stage and in halves (rma/stage.c), over the shm lane. Which way is taken
+ * is not left to the clock here: the tests say it, and when a target is late.
  */
 #include "rig.h"
 
@@ -14,6 +14,9 @@
 #define BASE UINT64_C(0x7000000000000000)
 #define ALL (UP_RMA_READ | UP_RMA_WRITE | UP_RMA_ATOMIC)
 #define NEVER (UINT64_MAX / 2)
+
+/* The way of the tests that are for both. */
+static enum up_way tested;
 
 struct bench {
 	struct rig rig;
@@ -89,7 +92,7 @@ static void setup(struct bench *t)
 	} while (t->stage->state != UP_STAGE_READY ||
 		 !up_rma_window(t->rig.a->peers[t->rig.to_b], t->key));
 	t->stage->late = NEVER;
-	choose(t, UP_WAY_STAGED);
+	choose(t, tested);
 }
 
 static void teardown(struct bench *t)
@@ -114,9 +117,11 @@ static void data(void **state)
 
 		fill(&t, i);
 		memset(t.remote, 0, MEMORY);
+		bool alone = tested == UP_WAY_HALVES && n < 32768;
+
 		assert_int_equal(put(&t, BASE + at, n, &t.done), 0);
-		assert_int_equal(t.done.calls, 0);
-		assert_true(open_parts(&t) > 0);
+		assert_int_equal(t.done.calls, alone);
+		assert_int_equal(open_parts(&t) > 0, !alone);
 		until(&t, &t.done, 0);
 		assert_int_equal(t.done.bytes, n);
 		assert_memory_equal(t.remote + at, t.local, n);
@@ -124,7 +129,7 @@ static void data(void **state)
 		assert_int_equal(at + n < MEMORY ? t.remote[at + n] : 0, 0);
 		memset(t.out, 0, n);
 		assert_int_equal(get(&t, BASE + at, n, &t.done), 0);
-		assert_int_equal(t.done.calls, 0);
+		assert_int_equal(t.done.calls, alone);
 		until(&t, &t.done, 0);
 		assert_memory_equal(t.out, t.local, n);
 		assert_int_equal(open_parts(&t), 0);
@@ -200,9 +205,9 @@ static void order(void **state)
 		fill(&t, round);
 		assert_int_equal(put(&t, BASE, 300000, &done[0]), 0);
 		assert_int_equal(put(&t, BASE + 100, 64, &done[1]), 0);
-		choose(&t, round & 1 ? UP_WAY_DIRECT : UP_WAY_STAGED);
+		choose(&t, round & 1 ? UP_WAY_DIRECT : tested);
 		assert_int_equal(put(&t, BASE + 120, 65536, &done[2]), 0);
-		choose(&t, round & 2 ? UP_WAY_DIRECT : UP_WAY_STAGED);
+		choose(&t, round & 2 ? UP_WAY_DIRECT : tested);
 		for (unsigned i = 0; i < 3; i++)
 			until(&t, &done[i], 0);
 		assert_memory_equal(t.remote, t.local, 100);
@@ -257,7 +262,7 @@ static void takes_over(void **state)
 		rig_run(&t.rig);
 	}
 	t.stage->late = NEVER;
-	choose(&t, UP_WAY_STAGED);
+	choose(&t, tested);
 	fill(&t, 3);
 	assert_int_equal(put(&t, BASE, 300000, &t.done), 0);
 	assert_true(open_parts(&t) > 0);
@@ -398,7 +403,8 @@ static void region_closes(void **state)
 	up_region_close(t.region);
 	t.region = NULL;
 	until(&t, &t.done, -ENOKEY);
-	for (size_t i = 0; i < MEMORY; i++)
+	/* This end's half was written while it was open. */
+	for (size_t i = 0; i < (tested == UP_WAY_HALVES ? 140000 : MEMORY); i++)
 		assert_int_equal(t.remote[i], 5);
 	/* And the same taken over. */
 	teardown(&t);
@@ -433,21 +439,142 @@ static void peer_goes(void **state)
 	}
 }
 
+/* One of a half waits, so that the target can be done without. */
+static void small_ones_wait(void **state)
+{
+	struct bench t;
+
+	setup(&t);
+	fill(&t, 1);
+	assert_int_equal(put(&t, BASE, 65536, &t.done), 0);
+	assert_int_equal(put(&t, BASE + 10, 64, &t.more), 0);
+	t.stage->late = 0;
+	run_a(&t, 200);
+	assert_int_equal(t.done.calls, 1);
+	assert_memory_equal(t.remote, t.local, 65536);
+	until(&t, &t.more, 0);
+	assert_memory_equal(t.remote + 10, t.local, 64);
+	teardown(&t);
+}
+
+/* With a message open, which may need the application to end, it goes through the stage. */
+static void beside_a_message(void **state)
+{
+	struct iovec none = {NULL, 0};
+	struct rig_done sent = {0};
+	struct bench t;
+
+	setup(&t);
+	fill(&t, 1);
+	assert_int_equal(
+		up_tag_send(t.rig.a, t.rig.to_b, 1, &none, 0, 0, UP_DELIVERED, rig_done, &sent), 0);
+	assert_int_equal(put(&t, BASE, 300000, &t.done), 0);
+	until(&t, &t.done, 0);
+	assert_int_equal(sent.calls, 0);
+	assert_memory_equal(t.remote, t.local, 300000);
+	teardown(&t);
+}
+
+static int refused(struct up_link *link, const struct iovec *iov, size_t n, uint64_t at, size_t len)
+{
+	return -EPERM;
+}
+
+/* A target that cannot reach the initiator's memory: that does all by itself, in order. */
+static void target_cannot(void **state)
+{
+	struct up_lane_ops ops;
+	struct up_lane *lane;
+	struct bench t;
+
+	setup(&t);
+	fill(&t, 1);
+	lane = t.rig.b->peers[t.rig.to_a]->link->lane;
+	ops = *lane->ops;
+	ops.get = ops.put = refused;
+	lane->ops = &ops;
+	assert_int_equal(put(&t, BASE, 300000, &t.done), 0);
+	assert_true(open_parts(&t) > 0);
+	assert_int_equal(put(&t, BASE + 10, 64, &t.more), 0);
+	until(&t, &t.done, 0);
+	until(&t, &t.more, 0);
+	assert_memory_equal(t.remote, t.local, 10);
+	assert_memory_equal(t.remote + 10, t.local, 64);
+	assert_memory_equal(t.remote + 74, t.local + 74, 300000 - 74);
+	assert_int_equal(get(&t, BASE + 74, 200000, &t.done), 0);
+	until(&t, &t.done, 0);
+	assert_memory_equal(t.out, t.local + 74, 200000);
+	teardown(&t);
+}
+
+/* The target has mapped it again, but an initiator that has nothing open polls for no answer. */
+static void ready_without_polling(void **state)
+{
+	struct bench t;
+
+	setup(&t);
+	assert_int_equal(put(&t, BASE, 300000, &t.done), 0);
+	t.stage->late = 0;
+	run_a(&t, 200);
+	assert_int_equal(t.done.calls, 1);
+	t.stage->again = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(t.stage->state, i ? UP_STAGE_TELLING : UP_STAGE_UNTOLD);
+		assert_int_equal(put(&t, BASE, 65536, &t.done), 0);
+		assert_int_equal(t.done.calls, 1);
+	}
+	up_progress(t.rig.b);
+	assert_int_equal(put(&t, BASE, 65536, &t.done), 0);
+	assert_int_equal(t.stage->state, UP_STAGE_READY);
+	rig_run(&t.rig);
+	teardown(&t);
+}
+
+static int by_stage(void **state)
+{
+	tested = UP_WAY_STAGED;
+	return 0;
+}
+
+static int by_halves(void **state)
+{
+	tested = UP_WAY_HALVES;
+	return 0;
+}
+
+#define STAGED(test) cmocka_unit_test_setup(test, by_stage)
+#define HALVES(test) cmocka_unit_test_setup(test, by_halves)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(data),
-		cmocka_unit_test(pieces),
-		cmocka_unit_test(bounds),
-		cmocka_unit_test(order),
-		cmocka_unit_test(takes_over),
-		cmocka_unit_test(stopped_inside),
-		cmocka_unit_test(takes_over_the_rest),
-		cmocka_unit_test(leaves_what_was_done),
-		cmocka_unit_test(waits_for_what_is_behind),
-		cmocka_unit_test(does_not_sleep_on_it),
-		cmocka_unit_test(region_closes),
-		cmocka_unit_test(peer_goes),
+		STAGED(data),
+		STAGED(pieces),
+		STAGED(bounds),
+		STAGED(order),
+		STAGED(takes_over),
+		STAGED(stopped_inside),
+		STAGED(takes_over_the_rest),
+		STAGED(leaves_what_was_done),
+		STAGED(does_not_sleep_on_it),
+		STAGED(region_closes),
+		STAGED(peer_goes),
+		STAGED(waits_for_what_is_behind),
+		STAGED(ready_without_polling),
+		HALVES(data),
+		HALVES(pieces),
+		HALVES(bounds),
+		HALVES(order),
+		HALVES(takes_over),
+		HALVES(stopped_inside),
+		HALVES(takes_over_the_rest),
+		HALVES(leaves_what_was_done),
+		HALVES(does_not_sleep_on_it),
+		HALVES(region_closes),
+		HALVES(peer_goes),
+		HALVES(small_ones_wait),
+		HALVES(beside_a_message),
+		HALVES(target_cannot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
