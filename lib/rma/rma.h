@@ -77,9 +77,8 @@ struct up_rma_peer {
 	struct up_peer_state *peer;
 	struct up_list writes; /* struct up_rma_op, atomics too */
 	struct up_list reads;
-	unsigned
-		large; /* writes on their way for the target's queue, or that it copies by itself */
-	bool no_put;   /* the peer's lane does not write to this memory */
+	unsigned large; /* writes on their way that the target itself, or its queue, copies */
+	bool no_put;	/* the peer's lane does not write to this memory */
 	unsigned parts; /* that are open */
 	bool asking;	/* for a window */
 	unsigned map_failures;

@@ -479,7 +479,7 @@ static bool is_valid(const struct staged *t, const struct up_packet *p, size_t m
 	       p->a - t->piece <= t->bytes - t->len;
 }
 
-static bool parse(struct staged *to, const struct up_packet *p, const void *payload)
+static bool parse_chunk(struct staged *to, const struct up_packet *p, const void *payload)
 {
 	struct up_pkt_staged wire;
 
@@ -562,8 +562,9 @@ static bool serve(struct up_peer_state *from, const struct up_packet *p, const s
 	return true;
 }
 
-static bool serve_chunk(struct up_peer_state *from, const struct up_packet *p, const void *payload,
-			unsigned access)
+static bool serve_packet(struct up_peer_state *from, const struct up_packet *p, const void *payload,
+			 unsigned access,
+			 bool (*parse)(struct staged *, const struct up_packet *, const void *))
 {
 	struct staged t;
 
@@ -573,37 +574,26 @@ static bool serve_chunk(struct up_peer_state *from, const struct up_packet *p, c
 	return true;
 }
 
-static bool serve_half(struct up_peer_state *from, const struct up_packet *p, const void *payload,
-		       unsigned access)
-{
-	struct staged t;
-
-	if (parse_half(&t, p, payload))
-		return serve(from, p, &t, access);
-	up_core_link_down(from->link, -EPROTO);
-	return true;
-}
-
 bool up_rma_write_staged_packet(struct up_ep *ep, struct up_peer_state *from,
 				const struct up_packet *p, const void *payload)
 {
-	return serve_chunk(from, p, payload, UP_RMA_WRITE);
+	return serve_packet(from, p, payload, UP_RMA_WRITE, parse_chunk);
 }
 
 bool up_rma_read_staged_packet(struct up_ep *ep, struct up_peer_state *from,
 			       const struct up_packet *p, const void *payload)
 {
-	return serve_chunk(from, p, payload, UP_RMA_READ);
+	return serve_packet(from, p, payload, UP_RMA_READ, parse_chunk);
 }
 
 bool up_rma_write_half_packet(struct up_ep *ep, struct up_peer_state *from,
 			      const struct up_packet *p, const void *payload)
 {
-	return serve_half(from, p, payload, UP_RMA_WRITE);
+	return serve_packet(from, p, payload, UP_RMA_WRITE, parse_half);
 }
 
 bool up_rma_read_half_packet(struct up_ep *ep, struct up_peer_state *from,
 			     const struct up_packet *p, const void *payload)
 {
-	return serve_half(from, p, payload, UP_RMA_READ);
+	return serve_packet(from, p, payload, UP_RMA_READ, parse_half);
 }

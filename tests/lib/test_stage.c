@@ -358,17 +358,22 @@ static void leaves_what_was_done(void **state)
 	teardown(&t);
 }
 
+static void late_with_a_small_one_behind(struct bench *t)
+{
+	setup(t);
+	fill(t, 1);
+	assert_int_equal(put(t, BASE, 65536, &t->done), 0);
+	assert_int_equal(put(t, BASE + 10, 64, &t->more), 0);
+	t->stage->late = 0;
+	run_a(t, 200);
+}
+
 /* With a small write behind it that the target may find at any time, nothing is done for it. */
 static void waits_for_what_is_behind(void **state)
 {
 	struct bench t;
 
-	setup(&t);
-	fill(&t, 1);
-	assert_int_equal(put(&t, BASE, 65536, &t.done), 0);
-	assert_int_equal(put(&t, BASE + 10, 64, &t.more), 0);
-	t.stage->late = 0;
-	run_a(&t, 200);
+	late_with_a_small_one_behind(&t);
 	assert_int_equal(t.done.calls, 0);
 	assert_int_equal(t.more.calls, 0);
 	until(&t, &t.more, 0);
@@ -444,12 +449,7 @@ static void small_ones_wait(void **state)
 {
 	struct bench t;
 
-	setup(&t);
-	fill(&t, 1);
-	assert_int_equal(put(&t, BASE, 65536, &t.done), 0);
-	assert_int_equal(put(&t, BASE + 10, 64, &t.more), 0);
-	t.stage->late = 0;
-	run_a(&t, 200);
+	late_with_a_small_one_behind(&t);
 	assert_int_equal(t.done.calls, 1);
 	assert_memory_equal(t.remote, t.local, 65536);
 	until(&t, &t.more, 0);
