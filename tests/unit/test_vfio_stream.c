@@ -200,6 +200,34 @@ static void too_many_descriptors_disconnect(void **state)
 	rig_destroy(&rig);
 }
 
+/* Where no more can be open, that is the reason, not how many the client sent. */
+static void descriptors_that_cannot_be_open(void **state)
+{
+	struct rlimit limit, tight;
+	uint8_t bytes[64];
+	struct rig rig;
+	size_t size;
+	int next;
+
+	(void)state;
+	rig_create(&rig, NULL);
+	rig_connect(&rig);
+	negotiate(&rig);
+	size = build_read(&rig, bytes, 0, 4);
+	send_raw(&rig, bytes, size, &rig.ram_fd, 1);
+
+	next = dup(rig.ram_fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	tight = limit;
+	tight.rlim_cur = (rlim_t)next;
+	assert_int_equal(close(next), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	pump(&rig);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	expect_disconnect(&rig, "too many open files");
+	rig_destroy(&rig);
+}
+
 static void hang_up_within_a_message(void **state)
 {
 	const struct vu_dma_map map = {
@@ -617,6 +645,7 @@ int main(void)
 		cmocka_unit_test(no_reply_is_honoured),
 		cmocka_unit_test(impossible_headers_disconnect),
 		cmocka_unit_test(too_many_descriptors_disconnect),
+		cmocka_unit_test(descriptors_that_cannot_be_open),
 		cmocka_unit_test(hang_up_within_a_message),
 		cmocka_unit_test(messages_before_hang_up_are_handled),
 		cmocka_unit_test(large_replies_are_queued),

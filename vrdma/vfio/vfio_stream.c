@@ -32,7 +32,7 @@ union rights {
 static int collect_fds(struct up_vfio_server *srv, struct msghdr *hdr)
 {
 	struct vu_message *msg = &srv->conn.in;
-	bool overflow = (hdr->msg_flags & MSG_CTRUNC) != 0;
+	bool overflow = false;
 	struct cmsghdr *c;
 
 	for (c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
@@ -55,6 +55,11 @@ static int collect_fds(struct up_vfio_server *srv, struct msghdr *hdr)
 	}
 	if (overflow)
 		return up_vu_fail(srv, EPROTO, "more descriptors in a message than can be taken");
+	/* There was room for all, so the system would not open them; it does not say why. */
+	if (hdr->msg_flags & MSG_CTRUNC)
+		return up_vu_fail(srv, EMFILE,
+				  "its descriptors cannot be had: too many open files, or a "
+				  "security module");
 	return 0;
 }
 
