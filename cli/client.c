@@ -211,3 +211,12 @@ enum exit_code client_call(struct client *c, json_t *request, json_t **result)
 	json_decref(reply);
 	return code;
 }
+
+/* Of a write that failed earlier the reason is lost where this one does not repeat it. */
+enum exit_code client_flush(struct client *c)
+{
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return EXIT_OK;
+	return fail(c, EXIT_REFUSED, "cannot write the output: %s", strerror(errno ? errno : EIO));
+}

@@ -8,7 +8,7 @@
 
 enum exit_code {
 	EXIT_OK = 0,
-	EXIT_REFUSED = 1,   /* the daemon answered with an error */
+	EXIT_REFUSED = 1,   /* the daemon answered with an error, or the answer cannot be printed */
 	EXIT_USAGE = 2,	    /* of the command line */
 	EXIT_NO_DAEMON = 3, /* no answer: no daemon, no permission, or it went away */
 };
@@ -32,5 +32,8 @@ void client_close(struct client *c);
  * new reference in *result, or another code and c->error.
  */
 enum exit_code client_call(struct client *c, json_t *request, json_t **result);
+
+/* Writes out what was printed. EXIT_OK, or EXIT_REFUSED and c->error. */
+enum exit_code client_flush(struct client *c);
 
 #endif

@@ -504,12 +504,12 @@ static enum exit_code run(const struct options *o)
 	if (code == EXIT_OK)
 		code = o->cmd->run(&c, o);
 	client_close(&c);
+	if (code == EXIT_OK)
+		code = client_flush(&c);
 	if (code != EXIT_OK)
 		fprintf(stderr, "underpass: %s\n", c.error);
 	if (code == EXIT_REFUSED)
 		explain_watch(o);
-	else if (code == EXIT_OK && (fflush(stdout) || ferror(stdout)))
-		return EXIT_REFUSED;
 	return code;
 }
 

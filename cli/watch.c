@@ -55,8 +55,7 @@ static enum exit_code watch_plain(const struct watch *w)
 		json_decref(before);
 		before = now;
 		then = when;
-		if (fflush(stdout) || ferror(stdout))
-			break;
+		code = client_flush(w->client);
 	}
 	json_decref(before);
 	return code;

@@ -77,6 +77,15 @@ def test_command():
     run(UNDERPASSD, "--workers", "0", status=2)
 
 
+def test_output():
+    """Output that nobody can have is an error, and the reason is told."""
+    with daemon("--port", "vm1") as folder, open("/dev/full", "w", encoding="ascii") as full:
+        for command in (("status",), ("port", "list", "--json"), ("qemu-args", "vm1"), ("stats", "--watch=0.1")):
+            done = subprocess.run([UNDERPASS, "--dir", folder, *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            check(done.returncode == 1, f"{command}: status {done.returncode}, not 1")
+            check("No space left on device" in done.stderr, f"{command}: no reason: {done.stderr!r}")
+
+
 def test_ports_come_and_go():
     """What removed ports took, the daemon gives back: descriptors, and memory."""
     with daemon() as folder:
