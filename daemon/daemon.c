@@ -50,20 +50,29 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
 	return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
+/* As nohup(1) leaves it. To block an ignored signal would make it count again. */
+static bool hangup_ignored(void)
+{
+	struct sigaction present;
+
+	return sigaction(SIGHUP, NULL, &present) == 0 && present.sa_handler == SIG_IGN;
+}
+
 /* The signals are blocked before any worker exists, so that only the event loop takes them. */
 static int init_loop(struct up_daemon *d, struct up_error *e)
 {
 	static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
+	unsigned count = UP_ARRAY_SIZE(ends) - hangup_ignored();
 	sigset_t set;
 	int err;
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
-	for (unsigned i = 0; i < UP_ARRAY_SIZE(ends); i++)
+	for (unsigned i = 0; i < count; i++)
 		sigaddset(&set, ends[i]);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	err = sd_event_new(&d->loop);
-	for (unsigned i = 0; i < UP_ARRAY_SIZE(ends) && err >= 0; i++)
+	for (unsigned i = 0; i < count && err >= 0; i++)
 		err = sd_event_add_signal(d->loop, NULL, ends[i], on_signal, NULL);
 	if (err >= 0)
 		err = sd_event_set_watchdog(d->loop, true);

@@ -86,6 +86,26 @@ def test_output():
             check("No space left on device" in done.stderr, f"{command}: no reason: {done.stderr!r}")
 
 
+def test_nohup():
+    """A hangup ends the daemon, but not one that was started to outlive its terminal."""
+    for words, ends in ((), True), (("nohup",), False):
+        with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+            process = subprocess.Popen([*words, UNDERPASSD, "--dir", folder], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            try:
+                run(UNDERPASS, "--dir", folder, "--wait=60", "status")
+                process.send_signal(signal.SIGHUP)
+                try:
+                    # Nothing may happen for this second, so there is nothing else to wait for.
+                    process.wait(60 if ends else 1)
+                    check(ends, "it ended on SIGHUP below nohup")
+                except subprocess.TimeoutExpired:
+                    check(not ends, "it did not end on SIGHUP")
+            finally:
+                process.terminate()
+                status = process.wait(60)
+            check(status == 0, f"underpassd ended with status {status}")
+
+
 def test_ports_come_and_go():
     """What removed ports took, the daemon gives back: descriptors, and memory."""
     with daemon() as folder:
