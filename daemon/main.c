@@ -7,8 +7,10 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *argp_program_version = "underpassd " UP_VERSION;
 
@@ -153,11 +155,26 @@ static int serve(struct up_settings *s)
 	return err;
 }
 
+/* Where one is closed, the log's lines would go to whatever gets its number. */
+static bool fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
 	int err;
 
+	if (!fill_standard_descriptors())
+		return EXIT_FAILURE;
 	argp_err_exit_status = EXIT_USAGE;
 	up_journal_init();
 	up_settings_init(&o.settings);

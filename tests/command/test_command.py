@@ -106,6 +106,20 @@ def test_nohup():
             check(status == 0, f"underpassd ended with status {status}")
 
 
+def test_closed_descriptors():
+    """Started without standard descriptors it has no socket or guest memory in their place, for lines of the log to go to."""
+    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+        process = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', UNDERPASSD, "--dir", folder, "--port", "vm1"])
+        try:
+            run(UNDERPASS, "--dir", folder, "--wait=60", "status")
+            for number in range(3):
+                target = os.readlink(f"/proc/{process.pid}/fd/{number}")
+                check(target == "/dev/null", f"descriptor {number} is {target}")
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
 def test_ports_come_and_go():
     """What removed ports took, the daemon gives back: descriptors, and memory."""
     with daemon() as folder:
