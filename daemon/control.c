@@ -243,6 +243,15 @@ static int on_connection(sd_event_source *source, int listener, uint32_t revents
 }
 
 /* The directory's lock is ours: a socket that is still there belongs to a daemon that crashed. */
+static int remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static int open_socket(struct up_control *ctl)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -252,10 +261,11 @@ static int open_socket(struct up_control *ctl)
 	if (strlen(ctl->path) >= sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(addr.sun_path, ctl->path);
+	err = remove_stale(ctl->path);
+	if (err < 0)
+		return err;
 	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ctl->fd < 0)
-		return -errno;
-	if (unlink(ctl->path) < 0 && errno != ENOENT)
 		return -errno;
 	mask = umask(0177);
 	err = bind(ctl->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
@@ -290,7 +300,11 @@ struct up_control *up_control_create(struct up_daemon *d, struct up_error *e)
 		err = sd_event_source_set_enabled(ctl->pause, SD_EVENT_OFF);
 	if (err >= 0)
 		return ctl;
-	up_fail(e, "failed", "cannot open the control socket in %s: %s", d->dir, strerror(-err));
+	if (err == -EEXIST)
+		up_fail(e, "in-use", "%s: something that is no socket is there", ctl->path);
+	else
+		up_fail(e, "failed", "cannot open the control socket in %s: %s", d->dir,
+			strerror(-err));
 	up_control_destroy(ctl);
 	return NULL;
 }

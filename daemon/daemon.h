@@ -48,7 +48,7 @@ static inline struct up_daemon_port *up_daemon_port(const struct up_port *port)
  */
 struct up_error {
 	const char *code;
-	char text[256];
+	char text[768]; /* a file and line of the configuration, names, and a socket's path */
 };
 
 int up_fail(struct up_error *e, const char *code, const char *fmt, ...)

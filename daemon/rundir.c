@@ -10,11 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 char *up_rundir_default(void)
@@ -47,6 +49,21 @@ static int lock_dir(int fd, const char *path, struct up_error *e)
 	return up_fail(e, "failed", "cannot lock %s: %s", path, strerror(errno));
 }
 
+/* Whether the control socket can have a path, and its clients can be told of it. */
+static int check_name(const char *path, struct up_error *e)
+{
+	const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);
+	json_t *text = json_string(path);
+
+	json_decref(text);
+	if (strlen(path) + sizeof("/" UP_CONTROL_SOCKET) > room)
+		return up_fail(e, "failed",
+			       "the directory's name is longer than sockets in it allow: %s", path);
+	if (!text)
+		return up_fail(e, "failed", "the directory's name is not UTF-8: %s", path);
+	return 0;
+}
+
 int up_rundir_open(const char *dir, char **path, struct up_error *e)
 {
 	char *real;
@@ -61,7 +78,7 @@ int up_rundir_open(const char *dir, char **path, struct up_error *e)
 		free(real);
 		return -1;
 	}
-	if (lock_dir(fd, real, e) < 0) {
+	if (check_name(real, e) < 0 || lock_dir(fd, real, e) < 0) {
 		close(fd);
 		free(real);
 		return -1;

@@ -86,6 +86,21 @@ def test_output():
             check("No space left on device" in done.stderr, f"{command}: no reason: {done.stderr!r}")
 
 
+def test_directory():
+    """What is wrong with a directory is told, whatever its name; and what is in it stays."""
+    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+        long = pathlib.Path(folder, *["x" * 200] * 3)
+        long.mkdir(parents=True)
+        check("longer than" in run(UNDERPASSD, "--dir", long, "--port", "vm1", status=1), "a long name: no reason")
+        name = os.fsencode(folder) + b"/caf\xe9"
+        done = subprocess.run([UNDERPASSD, "--dir", name], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, check=False)
+        check(done.returncode == 1 and b"UTF-8" in done.stderr, f"a name in Latin-1: {done}")
+        file = pathlib.Path(folder, "control.sock")
+        file.write_text("mine", encoding="ascii")
+        check("no socket" in run(UNDERPASSD, "--dir", folder, status=1), "a file in the control socket's place: no reason")
+        check(file.read_text(encoding="ascii") == "mine", "the file was changed")
+
+
 def test_nohup():
     """A hangup ends the daemon, but not one that was started to outlive its terminal."""
     for words, ends in ((), True), (("nohup",), False):
