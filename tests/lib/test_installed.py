@@ -35,6 +35,15 @@ def move(description, root):
     description.write_text(re.sub(r"(?m)^prefix=", f"prefix={root}", text), encoding="utf-8")
 
 
+def document(needs):
+    """What operations.md says to link the static library with, where it was built with all that it can be."""
+    text = (pathlib.Path(__file__).resolve().parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+    words = set(re.search(r"`-l:libunderpass\.a ([^`]*)`", text)[1].split())
+    libraries = {"-pthread", *(run("pkg-config", "--libs-only-l", *needs).split() if needs else words)}
+    if words != libraries:
+        sys.exit(f"operations.md links the static library with {words}, it takes {libraries}")
+
+
 def main():
     build, source, *compiler = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -50,6 +59,7 @@ def main():
         needs = run("pkg-config", "--print-requires-private", "underpass", env=asked).split()
         archive = find(root, "libunderpass.a")
         static = [str(archive), "-pthread", *(run("pkg-config", "--libs", *needs).split() if needs else [])]
+        document(needs)
         for name, libraries in (("shared", shared), ("static", static)):
             program = root / name
             run(*compiler, "-Wall", "-Werror", *flags, source, "-o", program, *libraries)
