@@ -270,7 +270,7 @@ class Demo:
         print(f"\n{'test':<14}{'size':>9}  {'unit':<16}{'underpass':>11}{'SoftRoCE':>11}{'TCP':>11}{'ours/rxe':>10}   reach")
         for row in self.rows:
             values = [row.median(side) for side in ("ours", "rxe", "tcp")]
-            ratio = f"{values[0] / values[1]:.3g}×" if values[0] and values[1] else "-"
+            ratio = f"{number(values[0] / values[1])}×" if values[0] and values[1] else "-"
             met = {True: "met", False: "NOT MET", None: ""}[row.met]
             cells = "".join(f"{number(value):>11}" for value in values)
             print(f"{row.what:<14}{row.size:>9}  {row.unit:<16}{cells}{ratio:>10}   {row.reach_text or ''}  {met}".rstrip())

@@ -4,8 +4,11 @@
 documents, the systemd unit, and what an installation leaves. Usage: test_command.py TEST BUILD
 """
 
+import argparse
 import contextlib
 import fnmatch
+import importlib
+import io
 import json
 import os
 import pathlib
@@ -293,6 +296,19 @@ def test_documents():
             linked.add(path)
     lost = [document.name for document in documents if document not in linked and document.name != "README.md"]
     check(not lost, f"no document links to {lost}")
+
+
+def test_demo():
+    """The demo's table is for people: a large ratio has no exponent."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    module = importlib.import_module("demo")
+    demo = module.Demo(argparse.Namespace(only="write_bw"))
+    for row in demo.rows:
+        row.values.update(ours=[26500.0], rxe=[19.5])
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        demo.print_table()
+    check(" 1360× " in text.getvalue(), text.getvalue())
 
 
 def packaged(names):
