@@ -165,6 +165,25 @@ def test_ports_come_and_go():
             time.sleep(0.05)
 
 
+def test_held_log():
+    """A daemon whose log nobody reads, such as in front of a pager, serves all the same."""
+    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        os.set_blocking(writer, True)
+        process = subprocess.Popen([UNDERPASSD, "--dir", folder, "--port", "vm1"], stdin=subprocess.DEVNULL, stderr=writer)
+        os.close(writer)
+        try:
+            run(UNDERPASS, "--dir", folder, "--wait=60", "port", "add", "vm2")
+        finally:
+            process.terminate()
+            os.close(reader)
+            process.wait(60)
+
+
 def test_qemu_args():
     """A shell reads the arguments back as they are in JSON, and a port in use is told of."""
     with daemon("--port", "vm1", prefix="it's a $HOME ") as folder:

@@ -138,6 +138,28 @@ static void flood_does_not_silence_other_ports(void **state)
 	}
 }
 
+/* Nobody waits for a reader that is held up; it is told how much it missed. */
+static void full_pipe_holds_nobody_up(void **state)
+{
+	char filler[4096] = {0};
+	int flags = fcntl(STDERR_FILENO, F_GETFL);
+
+	while (write(STDERR_FILENO, filler, sizeof(filler)) > 0)
+		;
+	assert_int_equal(fcntl(STDERR_FILENO, F_SETFL, flags & ~O_NONBLOCK), 0);
+	alarm(60);
+	for (int i = 0; i < 3; i++)
+		up_log(LOG_INFO, NULL, "lost");
+	alarm(0);
+	while (read(pipe_end, text, sizeof(text)) > 0)
+		;
+	up_log(LOG_INFO, NULL, "read");
+	assert_int_equal(lines(logged()), 2);
+	assert_non_null(strstr(text, "3 lines were lost"));
+	assert_null(strstr(text, "lost\n"));
+	assert_non_null(strstr(text, "read\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +172,7 @@ int main(void)
 						restore),
 		cmocka_unit_test_setup_teardown(flood_does_not_silence_other_ports, redirect,
 						restore),
+		cmocka_unit_test_setup_teardown(full_pipe_holds_nobody_up, redirect, restore),
 	};
 
 	/* It may name the very stderr that these tests replace. */

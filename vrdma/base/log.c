@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -37,6 +38,7 @@ struct quota {
 
 static int max_priority = LOG_INFO; /* atomic */
 static up_log_sink *sink;	    /* set before the first line */
+static unsigned unread;		    /* lines that stderr had no room for; atomic */
 static pthread_once_t stream_once = PTHREAD_ONCE_INIT;
 static bool to_journal; /* set once */
 static pthread_mutex_t quota_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -147,13 +149,19 @@ static const char *severity(int priority)
 	return priority == LOG_DEBUG ? "debug: " : "";
 }
 
-static void emit(int priority, const char *port, const char *message)
+/* A terminal that is held and a pipe that nobody empties would hold up whoever logs. */
+static bool somebody_reads(void)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT);
+}
+
+static void put_line(int priority, const char *port, const char *message)
 {
 	char line[MESSAGE_BYTES + 256], mark[8] = "";
 	int n;
 
-	if (sink && sink(priority, port, message))
-		return;
 	/* sd-daemon(3): so the journal knows the priority of a line of its stream. */
 	if (up_log_to_journal())
 		snprintf(mark, sizeof(mark), "<%d>", priority & LOG_PRIMASK);
@@ -167,6 +175,25 @@ static void emit(int priority, const char *port, const char *message)
 	/* One write, so that lines of several threads do not mix. A lost line has no remedy. */
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return;
+}
+
+static void emit(int priority, const char *port, const char *message)
+{
+	unsigned count;
+	char note[64];
+
+	if (sink && sink(priority, port, message))
+		return;
+	if (!somebody_reads()) {
+		__atomic_fetch_add(&unread, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	count = __atomic_exchange_n(&unread, 0, __ATOMIC_RELAXED);
+	if (count) {
+		snprintf(note, sizeof(note), "%u lines were lost, as nobody read them", count);
+		put_line(LOG_WARNING, NULL, note);
+	}
+	put_line(priority, port, message);
 }
 
 void up_log(int priority, const char *port, const char *fmt, ...)

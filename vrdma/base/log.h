@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Logging. One line an event, with the port's name. Lines go to stderr, or to a sink. Safe from any
- * thread; never changes errno. A port that logs more than 200 lines in ten seconds loses the rest,
- * and a later line says how many.
+ * thread; never changes errno, and never waits for who reads stderr. A port that logs more than 200
+ * lines in ten seconds loses the rest, and so does everybody while nobody reads; a later line says
+ * how many.
  */
 #ifndef UP_BASE_LOG_H
 #define UP_BASE_LOG_H
