@@ -31,7 +31,7 @@ int up_fail(struct up_error *e, const char *code, const char *fmt, ...)
 	return -1;
 }
 
-/* Every port takes a few descriptors, and every VM one for each piece of memory and interrupt. */
+/* Every port takes a few descriptors, and every VM one for each interrupt. */
 static void raise_file_limit(void)
 {
 	struct rlimit lim;
