@@ -64,12 +64,20 @@ static int check_name(const char *path, struct up_error *e)
 	return 0;
 }
 
+/* The sockets say who may open them; a narrow umask must not keep the others out of here. */
+static int make_dir(const char *dir)
+{
+	if (mkdir(dir, 0755) < 0)
+		return errno == EEXIST ? 0 : -1;
+	return chmod(dir, 0755);
+}
+
 int up_rundir_open(const char *dir, char **path, struct up_error *e)
 {
 	char *real;
 	int fd;
 
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	if (make_dir(dir) < 0)
 		return up_fail(e, "failed", "cannot make directory %s: %s", dir, strerror(errno));
 	real = realpath(dir, NULL);
 	fd = real ? open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;

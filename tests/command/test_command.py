@@ -98,6 +98,11 @@ def test_directory():
         name = os.fsencode(folder) + b"/caf\xe9"
         done = subprocess.run([UNDERPASSD, "--dir", name], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, check=False)
         check(done.returncode == 1 and b"UTF-8" in done.stderr, f"a name in Latin-1: {done}")
+        made = pathlib.Path(folder, "made")
+        process = subprocess.Popen([UNDERPASSD, "--dir", made], stdin=subprocess.DEVNULL, umask=0o077)
+        run(UNDERPASS, "--dir", made, "--wait=60", "status")
+        process.terminate()
+        check(process.wait(60) == 0 and made.stat().st_mode & 0o777 == 0o755, f"a directory that was made has mode {made.stat().st_mode:o}")
         file = pathlib.Path(folder, "control.sock")
         file.write_text("mine", encoding="ascii")
         check("no socket" in run(UNDERPASSD, "--dir", folder, status=1), "a file in the control socket's place: no reason")
