@@ -9,6 +9,8 @@ backports into a folder of their own and run through that folder's own loader, s
 import argparse
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 
@@ -29,6 +31,11 @@ exec "$here/{loader}" --library-path "{libs}" "$here/usr/bin/qemu-system-x86_64"
 """
 
 
+def wrapper(root, libs):
+    """The text of the script for the folder ROOT, whatever that is called; LIBS gets within its double quotes."""
+    return WRAPPER.format(root=shlex.quote(str(root)), loader=pkgroot.LOADER, libs=re.sub(r'([\\"$`])', r"\\\1", libs))
+
+
 def speaks_vfio_user(command):
     """Whether COMMAND is a QEMU that lists vfio-user-pci."""
     if not shutil.which(command):
@@ -44,22 +51,21 @@ def fetch():
     """The private QEMU's command, fetched if the cache lacks it."""
     home = pkgroot.cache_dir("qemu")
     root = home / f"{RELEASE}-{pkgroot.digest(SUITES, PACKAGES, WRAPPER)}"
-    wrapper = root / "qemu-system-x86_64"
-    if wrapper.exists():
-        return str(wrapper)
+    command = root / "qemu-system-x86_64"
+    if command.exists():
+        return str(command)
     with pkgroot.locked("packages"):
-        if wrapper.exists():
-            return str(wrapper)
+        if command.exists():
+            return str(command)
         say("qemu: the system has none with vfio-user-pci; fetching one (about 40 MB, kept in the cache)")
         source = pkgroot.PackageRoot(SUITES)
         paths = source.download(source.closure(PACKAGES, RELEASE))
         say("qemu: unpacking")
         with pkgroot.atomic_dir(root) as temp:
             pkgroot.unpack(paths, temp)
-            text = WRAPPER.format(root=root, loader=pkgroot.LOADER, libs=pkgroot.library_path(root))
-            (temp / wrapper.name).write_text(text, encoding="utf-8")
-            (temp / wrapper.name).chmod(0o755)
-    return str(wrapper)
+            (temp / command.name).write_text(wrapper(root, pkgroot.library_path(root)), encoding="utf-8")
+            (temp / command.name).chmod(0o755)
+    return str(command)
 
 
 def find():

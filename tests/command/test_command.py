@@ -335,6 +335,22 @@ def test_demo():
     check(" 1360× " in text.getvalue(), text.getvalue())
 
 
+def test_qemu_wrapper():
+    """The script that runs a fetched QEMU finds it in a folder of any name."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    module = importlib.import_module("fetch_qemu")
+    with tempfile.TemporaryDirectory(prefix="it's a $HOME ") as folder:
+        loader = pathlib.Path(folder, module.pkgroot.LOADER)
+        loader.parent.mkdir(parents=True)
+        loader.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="ascii")
+        loader.chmod(0o755)
+        wrapper = pathlib.Path(folder, "qemu")
+        wrapper.write_text(module.wrapper(folder, f"{folder}/lib:{folder}/usr/lib"), encoding="utf-8")
+        told = run("sh", wrapper, "-device", "a b").splitlines()
+        check(told[:3] == ["--library-path", f"{folder}/lib:{folder}/usr/lib", f"{folder}/usr/bin/qemu-system-x86_64"], f"{told}")
+        check(told[-2:] == ["-device", "a b"], f"{told}")
+
+
 def packaged(names):
     """Each file that is installed belongs to one Debian package."""
     lists = {path.stem: path.read_text(encoding="ascii").split() for path in ROOT.glob("packaging/debian/*.install")}
