@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -120,7 +121,7 @@ bool up_parse_guid(const char *text, uint64_t *guid)
 			continue;
 		if (groups && digits && digits % 4 == 0 && text[-1] != ':')
 			return false;
-		at = memchr(hex, *text | 0x20, 16);
+		at = memchr(hex, tolower((unsigned char)*text), 16);
 		if (!at || ++digits > 16)
 			return false;
 		v = v << 4 | (uint64_t)(at - hex);

@@ -200,6 +200,7 @@ static void guids_are_parsed(void **state)
 		"0002:c9030000:0001",
 		"00:02c9:0300:0000:01",
 		"0x0002:c903:0000:0001",
+		"0x000000000000000\021", /* a control character, '1' but for a bit */
 	};
 	uint64_t guid = 0;
 
