@@ -358,6 +358,86 @@ static void reset_in_mid_message_breaks_it(void **state)
 	assert_int_equal(p->hb->cq->count, 0);
 }
 
+/* As a message does of which only the first page was copied. */
+static void begin_message(struct fake_qp *qp)
+{
+	struct up_budget budget = {.messages = 1, .bytes = 4096};
+
+	assert_int_equal(up_qp_run(fake_exec, &qp->base, 1, &budget), UP_RUN_MORE);
+}
+
+/*
+ * A queue pair whose path changes in mid-message finds one of the same number at the new place,
+ * which an earlier message of its own left waiting: that one is not continued by this one.
+ */
+static void message_ends_where_it_began(void **state)
+{
+	struct fake_pair *p = *state;
+	struct fake_qp *here = fake_qp_create(p->ha, UP_QP_RC, NULL);
+	struct fake_qp *there = fake_qp_create(p->hb, UP_QP_RC, NULL);
+	struct up_send_wr *wr;
+	uint64_t now = 1;
+
+	assert_int_equal(here->base.qpn, there->base.qpn);
+	up_qp_modify(&p->a->base, UP_QPS_RESET);
+	fake_connect(p->a, here);
+	wr = fake_post(p->a, UP_OP_WRITE, 0, 1 << 20);
+	wr->raddr = FAKE_GPA + (2 << 20);
+	wr->rkey = p->ha->all->key;
+	begin_message(p->a);
+
+	up_qp_modify(&p->a->base, UP_QPS_RESET);
+	fake_connect(p->a, there);
+	fake_recv(there, 0, 1 << 20);
+	fake_post(p->a, UP_OP_SEND, 0, 1 << 20);
+	begin_message(p->a);
+
+	p->a->base.attr.av.dlid = p->ha->base.lid;
+	assert_int_equal(up_qp_modify(&p->a->base, UP_QPS_RTS), 0);
+	while (!p->ha->cq->count) {
+		fake_run_at(p->a, now);
+		now = p->a->base.wait_next;
+	}
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_RETRY_EXC_ERR);
+	assert_int_equal(p->hb->cq->count, 0);
+	fake_qp_destroy(here);
+	fake_qp_destroy(there);
+}
+
+/* The same of an unreliable connection, whose receiver turns to another sender and back. */
+static void uc_message_ends_with_its_sender(void **state)
+{
+	struct fake_pair *p = *state;
+	struct fake_qp *to = fake_qp_create(p->hb, UP_QP_UC, NULL);
+	struct up_send_wr *wr;
+
+	assert_int_equal(p->a->base.qpn, p->b->base.qpn);
+	up_qp_modify(&p->a->base, UP_QPS_RESET);
+	up_qp_modify(&p->b->base, UP_QPS_RESET);
+	fake_connect(p->a, to);
+	fake_recv(to, 0, 1 << 20);
+	fake_post(p->a, UP_OP_SEND, 0, 1 << 20);
+	begin_message(p->a);
+
+	fake_raise(p->b, to, UP_QPS_RTS);
+	to->base.attr.av.dlid = p->hb->base.lid;
+	assert_int_equal(up_qp_modify(&to->base, UP_QPS_RTS), 0);
+	fake_post(p->b, UP_OP_SEND, 0, 64)->flags = 0;
+	fake_run(p->b);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+	wr = fake_post(p->b, UP_OP_WRITE, 0, 1 << 20);
+	wr->raddr = FAKE_GPA + (2 << 20);
+	wr->rkey = p->hb->all->key;
+	begin_message(p->b);
+
+	to->base.attr.av.dlid = p->ha->base.lid;
+	assert_int_equal(up_qp_modify(&to->base, UP_QPS_RTS), 0);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_int_equal(p->hb->cq->count, 0);
+	fake_qp_destroy(to);
+}
+
 static void error_flushes_both_queues(void **state)
 {
 	struct fake_pair *p = *state;
@@ -656,6 +736,7 @@ int main(void)
 		RC(silent_peer_is_a_retry_error),
 		RC(route_is_never_taken_for_a_later_one),
 		RC(reset_in_mid_message_breaks_it),
+		RC(message_ends_where_it_began),
 		RC(error_flushes_both_queues),
 		RC(lost_completion_ends_the_sender),
 		RC(lost_completion_ends_the_receiver),
@@ -667,6 +748,7 @@ int main(void)
 		RC(impossible_transitions_are_refused),
 		RC(stranger_is_not_answered),
 		UC(uc_drops_what_finds_no_receive),
+		UC(uc_message_ends_with_its_sender),
 		UC(uc_drops_what_the_key_forbids),
 		UC(uc_drops_what_the_queue_pair_refuses),
 		UC(uc_completes_no_receive_when_the_copy_fails),

@@ -237,7 +237,7 @@ static void xrc_queue_goes_after_a_long_message(void **state)
 	struct fake_qp *a = fake_qp_create(ha, UP_QP_XRC_INI, NULL);
 	struct fake_qp *b = fake_qp_create(hb, UP_QP_XRC_TGT, NULL);
 	struct up_budget budget = {.messages = 1, .bytes = 4096};
-	uint32_t session;
+	uint64_t session;
 
 	fake_connect(a, b);
 	session = b->base.resp.session;

@@ -31,6 +31,7 @@ int up_qp_create(struct up_qp *qp)
 	qp->state = UP_QPS_RESET;
 	up_lock_init(&qp->resp_lock);
 	up_list_init(&qp->resp.parked);
+	up_responder_reset(qp);
 	up_sched_init(&qp->sched);
 	take_users(qp, 1);
 	return 0;

@@ -39,10 +39,14 @@ struct up_qp_stats {
 struct up_responder {
 	bool busy;		/* between the first and the last quantum of a message */
 	bool established;	/* COMM_EST was raised, or the QP reached RTS */
-	uint32_t session;	/* changes when the QP is reset, so that a sender notices */
 	struct up_srq *srq;	/* where rwr came from, when from a shared queue */
 	struct up_recv_wr *rwr; /* the receive that it consumed; owned, NULL when none */
 	struct up_list parked;	/* on srq->parked while rwr outlives the turn; under srq->lock */
+	/*
+	 * No other QP has had this number: it is a new one after each message that was cut short,
+	 * so that its sender notices, also one whose path has led it to another QP.
+	 */
+	uint64_t session;
 };
 
 enum up_wait {
@@ -107,7 +111,7 @@ struct up_qp {
 	uint64_t done; /* bytes of it that were copied; of a multicast, how far it came */
 	bool started;  /* the responder's part has begun */
 	bool broken;   /* the responder was reset meanwhile: nobody will answer */
-	uint32_t peer_session;
+	uint64_t peer_session;
 	struct up_qp *peer; /* cached route, good while peer_epoch == fabric epoch */
 	uint64_t peer_epoch;
 	enum up_wait wait;

@@ -51,11 +51,20 @@ static void drop_receive(struct up_exec *x, struct up_responder *r)
 	r->srq = NULL;
 }
 
+/* Forgets the message under way, of which its sender may not know. */
+static void cut_short(struct up_responder *r)
+{
+	/* 64 bits: a guest could make fewer wrap. */
+	static uint64_t sessions;
+
+	r->busy = false;
+	r->session = __atomic_add_fetch(&sessions, 1, __ATOMIC_RELAXED);
+}
+
 void up_responder_reset(struct up_qp *resp)
 {
 	drop_receive(NULL, &resp->resp);
-	resp->resp.busy = false;
-	resp->resp.session++;
+	cut_short(&resp->resp);
 }
 
 UP_COLD void up_responder_park(struct up_exec *x, struct up_qp *resp)
@@ -262,7 +271,7 @@ enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const stru
 		/* A message of an earlier connection never ended. */
 		if (resp->type != UP_QP_UC)
 			return UP_ACK_NONE;
-		r->busy = false;
+		cut_short(r);
 	}
 	establish(resp);
 	if (up_op_is_send(wr->op))
@@ -408,10 +417,8 @@ UP_COLD bool up_responder_flush(struct up_exec *x, struct up_qp *qp, uint32_t *m
 		up_complete_locked(qp, recv_cq(qp, r->srq), &wc);
 	}
 	drop_receive(x, r);
-	if (r->busy) {
-		r->busy = false;
-		r->session++;
-	}
+	if (r->busy)
+		cut_short(r);
 	while (qp->has_rq && !qp->srq) {
 		if (!*messages) {
 			more = true;
