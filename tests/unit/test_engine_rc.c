@@ -175,6 +175,40 @@ static void atomic_is_applied_once_in_a_short_turn(void **state)
 	assert_int_equal(word, 1);
 }
 
+/*
+ * A list may have pieces that are no memory. What was written there before, by whichever guest, is
+ * not what an atomic finds.
+ */
+static void atomic_finds_nothing_in_no_memory(void **state)
+{
+	struct fake_pair *p = *state;
+	struct up_mr *none = up_mr_create(&p->hb->base, UP_MR_NULL, 0);
+	struct up_mr *list = up_mr_create(&p->hb->base, UP_MR_LIST, 1);
+	static const uint64_t zero;
+	struct up_send_wr *wr;
+
+	assert_true(none && list);
+	none->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+	none->valid = none->absolute = true;
+	list->pdn = FAKE_PD;
+	list->access = UP_ACCESS_REMOTE_WRITE | UP_ACCESS_REMOTE_ATOMIC;
+	list->pieces[0] = (struct up_mr_piece){.key = none->key, .len = 4096};
+	list->count = 1;
+	list->length = 4096;
+	assert_int_equal(up_mr_seal_list(list), 0);
+	list->valid = true;
+	for (unsigned i = 0; i < 2; i++) {
+		wr = fake_post(p->a, i ? UP_OP_FETCH_ADD : UP_OP_WRITE, i ? 8192 : 0, i ? 8 : 64);
+		wr->rkey = list->key;
+		wr->swap_add = 1;
+		fake_run(p->a);
+		assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	}
+	assert_memory_equal(p->ha->ram + 8192, &zero, sizeof(zero));
+	up_mr_destroy(&p->hb->base, list);
+	up_mr_destroy(&p->hb->base, none);
+}
+
 /* Both ends' statuses and states after a refused request. */
 static void expect_refusal(struct fake_pair *p, enum up_wc_status status, enum up_event event)
 {
@@ -722,6 +756,7 @@ int main(void)
 		RC(read_fetches),
 		RC(atomics_apply),
 		RC(atomic_is_applied_once_in_a_short_turn),
+		RC(atomic_finds_nothing_in_no_memory),
 		RC(bad_rkey_is_an_access_error),
 		RC(wrapping_range_is_an_access_error),
 		RC(missing_right_is_an_access_error),

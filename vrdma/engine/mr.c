@@ -266,13 +266,16 @@ static const struct up_mr_piece *find_piece(const struct up_mr *mr, uint64_t pos
 
 /*
  * Nobody reads what goes to the sink, which every thread has its own of: guests of two workers
- * would write to it at once.
+ * would write to it at once. But an atomic answers with the first word that it finds there, which
+ * may be of another tenant's data.
  */
 UP_COLD static int null_span(uint64_t len, bool write, struct up_span *span)
 {
-	static _Thread_local uint8_t sink[NULL_BYTES];
+	static _Thread_local uint8_t sink[NULL_BYTES] __attribute__((aligned(8)));
 	static uint8_t zeroes[NULL_BYTES];
 
+	if (write)
+		memset(sink, 0, sizeof(uint64_t));
 	span->ptr = write ? sink : zeroes;
 	span->len = (size_t)(len < NULL_BYTES ? len : NULL_BYTES);
 	return 0;
