@@ -20,6 +20,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUZZ_SECONDS = 20
 LAST_LINES = 15  # of what a failed test printed, in the list of failures
+# Many tests wait most of their time, for a peer to be given up or for a sleeper to be woken: twice as many as there are
+# cores keep these busy.
+TESTS_AT_ONCE = 2 * (os.cpu_count() or 1)
 RINGS = ["lint", "unit", "asan", "tsan", "fuzz", "vm"]
 
 
@@ -72,7 +75,8 @@ def said(test):
 def meson_tests(totals, build, label, extra=()):
     """Runs a build's Meson tests; each executable counts as one."""
     say(f"{label}: unit tests and simulated guest")
-    run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", *extra])
+    run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes", str(TESTS_AT_ONCE),
+         *extra])
     log = os.path.join(ROOT, build, "meson-logs", "testlog.json")
     results = {"OK": "passed", "SKIP": "skipped"}
     try:
