@@ -8,6 +8,7 @@ with --require RING it counts as failed.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import random
@@ -108,6 +109,21 @@ def sanitized(totals, build, label, sanitizers, extra=()):
     meson_tests(totals, build, label, ["--timeout-multiplier", "5", *extra])
 
 
+def run_fuzzer(folder, name):
+    """Its seed, exit status, and what it printed."""
+    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", name[len("fuzz_"):])
+    grown = os.path.join(folder, f"{name}.corpus")
+    os.makedirs(grown, exist_ok=True)
+    seed = random.randrange(1, 1 << 31)
+    cmd = [os.path.join(folder, name), f"-seed={seed}", f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=0",
+           f"-artifact_prefix={folder}/{name}-", "-verbosity=0", grown]
+    if os.path.isdir(corpus):
+        cmd.append(corpus)
+    done = run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+               errors="replace")
+    return seed, done.returncode, done.stdout.splitlines()
+
+
 def fuzz(totals, build):
     """Each fuzzer for a short time, from its corpus."""
     say("fuzz: building")
@@ -121,20 +137,15 @@ def fuzz(totals, build):
         totals.count("fuzz: build", "failed", error)
         return
     folder = os.path.join(ROOT, build, "tests", "fuzz")
-    for name in sorted(n for n in os.listdir(folder) if re.fullmatch(r"fuzz_\w+", n)):
-        corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", name[len("fuzz_"):])
-        grown = os.path.join(folder, f"{name}.corpus")
-        os.makedirs(grown, exist_ok=True)
-        seed = random.randrange(1, 1 << 31)
-        say(f"fuzz: {name} for {FUZZ_SECONDS} s, seed {seed}")
-        cmd = [os.path.join(folder, name), f"-seed={seed}", f"-max_total_time={FUZZ_SECONDS}", "-print_final_stats=0",
-               f"-artifact_prefix={folder}/{name}-", "-verbosity=0", grown]
-        if os.path.isdir(corpus):
-            cmd.append(corpus)
-        status, lines = show(cmd, stdin=subprocess.DEVNULL)
-        if status:
-            print(f"to see it again: {folder}/{name} {folder}/{name}-crash-...")
-        totals.count(f"fuzz: {name}", "failed" if status else "passed", lines[-LAST_LINES:])
+    names = sorted(n for n in os.listdir(folder) if re.fullmatch(r"fuzz_\w+", n))
+    # Each has one thread: as many at a time as there are cores.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, (seed, status, lines) in zip(names, pool.map(lambda name: run_fuzzer(folder, name), names)):
+            say(f"fuzz: {name} for {FUZZ_SECONDS} s, seed {seed}")
+            print("\n".join(lines), flush=True)
+            if status:
+                print(f"to see it again: {folder}/{name} {folder}/{name}-crash-...")
+            totals.count(f"fuzz: {name}", "failed" if status else "passed", lines[-LAST_LINES:])
 
 
 def split(lines):
