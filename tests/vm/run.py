@@ -7,6 +7,7 @@ failed or that says it leaves them unusable. Prints one line for each case and, 
 """
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import re
@@ -426,6 +427,9 @@ GROUPS = {
     "newest": lambda lab: World(lab, ["vm1"], image=OTHER_IMAGES["newest"]),
 }
 
+# VMs that boot, or of which one runs alone, leave cores idle: these groups run beside all others, which take as long.
+FIRST_LANE = {"pair", "trapped", "tenants"}
+
 CASES = [
     Case("pair", "ibv_devinfo ACTIVE in both", both_active),
     *[Case("pair", name, lambda world, command=command: traffic(world.one, world.two, command) and None) for name, command in TRAFFIC],
@@ -467,8 +471,8 @@ CASES = [
 class Runner:
     """Runs cases in order, keeping the world of the current group."""
 
-    def __init__(self, build, logs):
-        self.build, self.logs = build, pathlib.Path(logs)
+    def __init__(self, build, logs, printing):
+        self.build, self.logs, self.printing = build, pathlib.Path(logs), printing
         self.group = self.lab = self.world = None
         self.hopeless = {}  # group: why its VMs did not come up, each time
         self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
@@ -521,11 +525,47 @@ class Runner:
             verdict, text = "FAIL", traceback.format_exc()
         self.counts[verdict] += 1
         first, _, rest = text.partition("\n")
-        print(f"{verdict} {case.name} ({time.monotonic() - started:.1f} s){': ' + first if first else ''}", flush=True)
+        lines = [f"{verdict} {case.name} ({time.monotonic() - started:.1f} s){': ' + first if first else ''}"]
         if verdict == "FAIL":
-            print("\n".join("    " + line for line in rest.splitlines()), flush=True)
+            lines += ["    " + line for line in rest.splitlines()]
+        with self.printing:
+            print("\n".join(lines), flush=True)
         if verdict == "FAIL" or case.spoils:
             self.leave(failed=verdict == "FAIL")
+
+
+def run_lane(runner, cases, counts):
+    """Runs cases in order; COUNTS, a pipe, gets how they ended."""
+    try:
+        for case in cases:
+            runner.run(case)
+    finally:
+        runner.leave()
+    counts.send(runner.counts)
+
+
+def run_all(cases, build, logs):
+    """Runs the lanes at once, each in a process of its own, and returns how their cases ended."""
+    lanes = [[case for case in cases if (case.group in FIRST_LANE) == first] for first in (True, False)]
+    if os.cpu_count() == 1:
+        lanes = [cases]
+    totals, running, fork = {"PASS": 0, "FAIL": 0, "SKIP": 0}, [], multiprocessing.get_context("fork")
+    printing = fork.Lock()
+    for lane in filter(None, lanes):
+        counts, its_end = fork.Pipe(duplex=False)
+        # A daemon in multiprocessing's sense: told to end when this process does.
+        process = fork.Process(target=run_lane, args=(Runner(build, logs, printing), lane, its_end), daemon=True)
+        process.start()
+        its_end.close()
+        running.append((process, counts))
+    for process, counts in running:
+        try:
+            for verdict, n in counts.recv().items():
+                totals[verdict] += n
+        except EOFError:
+            raise pkgroot.Failure("cases are missing: the process that ran them ended") from None
+        process.join()
+    return totals
 
 
 def main():
@@ -541,15 +581,12 @@ def main():
         return 0
     if not (pathlib.Path(args.build) / "daemon/underpassd").exists():
         raise pkgroot.Failure(f"{args.build} has no daemon/underpassd: build first, or name the build folder with --build")
+    # What every lane would find out.
+    os.environ["UNDERPASS_ACCEL"] = vmlib.accelerator()
     print(f"VM tests: QEMU {vmlib.fetch_qemu.find()}, accelerator {vmlib.accelerator()}", flush=True)
-    runner = Runner(args.build, args.logs or pathlib.Path(args.build) / "vm-logs")
-    try:
-        for case in cases:
-            runner.run(case)
-    finally:
-        runner.leave()
-    print("{PASS} passed, {FAIL} failed, {SKIP} skipped".format(**runner.counts))
-    return 1 if runner.counts["FAIL"] or not runner.counts["PASS"] else 0
+    counts = run_all(cases, args.build, args.logs or pathlib.Path(args.build) / "vm-logs")
+    print("{PASS} passed, {FAIL} failed, {SKIP} skipped".format(**counts))
+    return 1 if counts["FAIL"] or not counts["PASS"] else 0
 
 
 if __name__ == "__main__":
