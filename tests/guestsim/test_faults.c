@@ -510,7 +510,15 @@ static void test_full_interrupts(void **state)
 
 /* ---- fairness ---- */
 
-/* Sixteen QPs, each with writes of 1 GiB without end. */
+/*
+ * Sixteen QPs, each with writes of 1 GiB without end. The race detector copies at less than an
+ * eighth of the speed: an eighth of the length takes as long there as all of it does elsewhere.
+ */
+#ifdef __SANITIZE_THREAD__
+enum { HOG_BYTES = GIBIBYTE / 8 };
+#else
+enum { HOG_BYTES = GIBIBYTE };
+#endif
 enum { HOG_QPS = 16 };
 
 struct hog {
@@ -520,7 +528,7 @@ struct hog {
 
 static void hog_write(const struct side *a, const struct side *b)
 {
-	struct gs_sge sge = {.len = GIBIBYTE, .key = a->mr->key};
+	struct gs_sge sge = {.len = HOG_BYTES, .key = a->mr->key};
 
 	gs_post_send(a->qp, &(struct gs_send_wr){.op = CX_OP_RDMA_WRITE,
 						 .flags = GS_SIGNALED,
@@ -556,7 +564,7 @@ static unsigned hog_ended(struct hog *h)
 		unsigned i = 0;
 
 		if (wc.status)
-			gs_fail("a write of 1 GiB failed with %#x", wc.status);
+			gs_fail("a long write failed with %#x", wc.status);
 		while (h->a[i].qp != wc.qp)
 			i++;
 		hog_write(&h->a[i], &h->b[i]);
@@ -584,13 +592,12 @@ static void test_fairness(void **state)
 		tl_send_recv(&bystanders.a, &bystanders.b, 8);
 		undisturbed += !hog_ended(&h);
 		if (gs_now_ns() > end)
-			gs_fail("%u of %u short messages waited for a copy of 1 GiB",
+			gs_fail("%u of %u short messages waited for a long copy",
 				pings - undisturbed, pings);
 	}
 	tl_side_close(&h.p.a);
 	tl_side_close(&h.p.b);
-	print_message("%u of %u short messages met no end of a copy of 1 GiB\n", undisturbed,
-		      pings);
+	print_message("%u of %u short messages met no end of a long copy\n", undisturbed, pings);
 }
 
 int main(void)
