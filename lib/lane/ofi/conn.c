@@ -239,9 +239,14 @@ static void send_hello(struct ofi_conn *c, uint64_t to)
 	send_own(c, &h, offsetof(struct ofi_hello, addr) + n);
 }
 
+static struct ofi_note note(enum ofi_note_kind kind)
+{
+	return (struct ofi_note){.magic = htole32(OFI_NOTE_MAGIC), .kind = htole32(kind)};
+}
+
 static void send_note(struct ofi_conn *c, enum ofi_note_kind kind)
 {
-	struct ofi_note n = {.magic = htole32(OFI_NOTE_MAGIC), .kind = htole32(kind)};
+	struct ofi_note n = note(kind);
 
 	send_own(c, &n, sizeof(n));
 }
@@ -255,9 +260,21 @@ static void leave(struct ofi_conn *c, enum ofi_note_kind kind)
 	send_note(c, kind);
 }
 
-void up_ofi_conn_nudge(struct ofi_conn *c)
+int up_ofi_conn_nudge(struct ofi_conn *c)
 {
-	send_note(c, OFI_NOTE_NUDGE);
+	struct ofi_note n = note(OFI_NOTE_NUDGE);
+	struct ofi_tx *tx = up_ofi_tx_get(c->lane, sizeof(n));
+	int ret;
+
+	if (!tx)
+		return -EAGAIN;
+	memcpy(tx->data, &n, sizeof(n));
+	tx->bytes = sizeof(n);
+	tx->covers = 0;
+	ret = up_ofi_tx_post_unnamed(c, tx);
+	if (ret)
+		up_ofi_tx_put(c->lane, tx);
+	return ret;
 }
 
 void up_ofi_conn_tell(struct ofi_conn *c)

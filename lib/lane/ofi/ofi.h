@@ -129,7 +129,7 @@ struct ofi_conn {
 	enum ofi_conn_state state;
 	bool ours;	   /* we connected */
 	bool awaited;	   /* its watch will be there soon */
-	uint8_t nudges;	   /* since the provider took one */
+	uint8_t nudges;	   /* that the provider did not take, since it took one */
 	uint64_t deadline; /* of OPENING, GREETING, ENDING, LEAVING */
 	struct fid_ep *ep; /* that carries it; NULL: closed */
 	fi_addr_t to;	   /* the peer, where the endpoint is shared */
@@ -139,8 +139,8 @@ struct ofi_conn {
 	uint64_t here, there;
 	uint32_t sends, receives;
 	uint32_t acked, taken, told;
-	struct ofi_pool *pool; /* NULL where it is shared */
-	struct ofi_watch *watch;
+	struct ofi_pool *pool;		 /* NULL where it is shared */
+	struct ofi_watch *watch, *guest; /* the one at the peer's door, and the peer's at ours */
 	/* Its socket, where there is one to watch, and which one that is, or 0; and how often that
 	 * had sent something again when an answer was last seen (alive.c). */
 	int socket;
@@ -347,8 +347,8 @@ struct ofi_conn *up_ofi_conn_new(struct ofi_lane *lane);
 void up_ofi_conn_opened(struct ofi_conn *c);
 /* Its watch will be there soon, or is, or will not. */
 void up_ofi_conn_await(struct ofi_conn *c, bool on);
-/* Sends a message that means nothing. */
-void up_ofi_conn_nudge(struct ofi_conn *c);
+/* Sends a message that means nothing, and needs no credit. As up_ofi_tx_post(). */
+int up_ofi_conn_nudge(struct ofi_conn *c);
 /* Tells the peer what was taken. */
 void up_ofi_conn_tell(struct ofi_conn *c);
 /* May a packet be sent? */
@@ -411,6 +411,8 @@ void up_ofi_tx_put(struct ofi_lane *lane, struct ofi_tx *tx);
 void up_ofi_tx_fini(struct ofi_lane *lane);
 /* Gives it to the provider. -EAGAIN: it takes no more now; another error: the connection broke. */
 int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx);
+/* The same of what names no connection, where the endpoint is shared: it is not counted. */
+int up_ofi_tx_post_unnamed(struct ofi_conn *c, struct ofi_tx *tx);
 /* It left, or failed. */
 void up_ofi_tx_done(struct ofi_lane *lane, struct ofi_tx *tx);
 /* Sends what is queued, as far as it goes. */
@@ -466,7 +468,7 @@ int up_ofi_door_open(struct ofi_lane *lane);
 void up_ofi_door_close(struct ofi_lane *lane);
 /* What a peer must know of it, for our hello: how many bytes, OFI_DOOR_MAX at most. */
 size_t up_ofi_door_say(const struct ofi_lane *lane, void *to);
-/* Connects to a peer's door; we have made the connection. False: what it says is wrong. */
+/* Connects to a peer's door, if it may. False: what that says is wrong. */
 bool up_ofi_door_knock(struct ofi_conn *c, const void *door, size_t bytes);
 void up_ofi_watch_end(struct ofi_conn *c);
 /* Will somebody tell of its end? */

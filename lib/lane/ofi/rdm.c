@@ -187,21 +187,29 @@ static struct ofi_conn *rdm_conn_find(struct ofi_lane *lane, const struct ofi_rx
 
 /* ---- events ---- */
 
+/*
+ * Of what the provider still has it will say how it ended; also, a peer that stands still may have
+ * kept it for long. A hello has a deadline.
+ */
+static bool may_nudge(const struct ofi_conn *c)
+{
+	if (c->state == OFI_CONN_GREETING && (!c->ours || !up_list_empty(&c->pending)))
+		return false;
+	return (c->state == OFI_CONN_UP || c->state == OFI_CONN_GREETING) &&
+	       up_list_empty(&c->sent);
+}
+
 static void nudge_one(struct ofi_conn *c)
 {
-	if (up_ofi_watched(c) ||
-	    (c->state != OFI_CONN_UP && (c->state != OFI_CONN_GREETING || !c->ours)))
+	if (up_ofi_watched(c))
 		return;
 	c->lane->nudging = true;
-	/* The provider has enough of them. */
-	if (c->there && c->sends - c->acked >= OFI_CREDITS)
+	if (!may_nudge(c))
 		return;
-	if (up_list_empty(&c->pending)) {
-		c->nudges = 1;
-		up_ofi_conn_nudge(c);
-	} else if (c->nudges && ++c->nudges > NUDGES_MAX) {
+	if (up_ofi_conn_nudge(c) != -EAGAIN)
+		c->nudges = 0;
+	else if (++c->nudges > NUDGES_MAX)
 		up_ofi_conn_break(c);
-	}
 }
 
 /* Of a process that has ended the provider hears when it sends there; or it tries to connect again
@@ -246,12 +254,9 @@ static bool rdm_meet(struct ofi_conn *c, const struct ofi_hello *h, const void *
 	c->there = h->name;
 	if (!c->there)
 		return false;
-	if (c->ours)
-		return up_ofi_door_knock(c, rest, bytes);
-	if (find_peer(c, h))
+	if (!c->ours && find_peer(c, h))
 		return false;
-	up_ofi_conn_await(c, true);
-	return true;
+	return up_ofi_door_knock(c, rest, bytes);
 }
 
 /* ---- the endpoint ---- */

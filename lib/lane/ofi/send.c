@@ -90,7 +90,8 @@ static void count(struct ofi_conn *c)
 	c->told = c->taken;
 }
 
-int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
+/* With the head that it has. */
+static int post(struct ofi_conn *c, struct ofi_tx *tx)
 {
 	size_t head = c->lane->head;
 	struct iovec iov = {.iov_base = tx->data - head, .iov_len = head + tx->bytes};
@@ -107,10 +108,8 @@ int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
 	if (!c->ep)
 		return -EPIPE;
 	tx->work.conn = c;
-	up_ofi_put_head(c, tx->head);
 	ret = fi_sendmsg(c->ep, &msg, FI_COMPLETION);
 	if (!ret) {
-		count(c);
 		up_list_add_tail(&c->sent, &tx->node);
 		return 0;
 	}
@@ -118,6 +117,23 @@ int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
 		return -EAGAIN;
 	up_ofi_conn_break(c);
 	return -EPIPE;
+}
+
+int up_ofi_tx_post(struct ofi_conn *c, struct ofi_tx *tx)
+{
+	int ret;
+
+	up_ofi_put_head(c, tx->head);
+	ret = post(c, tx);
+	if (!ret)
+		count(c);
+	return ret;
+}
+
+int up_ofi_tx_post_unnamed(struct ofi_conn *c, struct ofi_tx *tx)
+{
+	memset(tx->head, 0, sizeof(tx->head));
+	return post(c, tx);
 }
 
 void up_ofi_tx_done(struct ofi_lane *lane, struct ofi_tx *tx)

@@ -6,7 +6,10 @@
  * name is ever sent. A process that dies closes it; of a host or a network that is gone the kernel
  * finds out (alive.c). Where no socket can be made, the provider alone knows.
  *
- * Who made the connection knocks at the other's door, which the other's hello has named.
+ * Each end knocks at the other's door, which the other's hello has named: the kernel lets it in,
+ * while the other process may stand still, and not come to knock, until it dies. One of the two
+ * sockets is enough then: that of who made the connection stays, and the other end closes its own
+ * when it has learned of that one. So an end of the latter means nothing once this can have been.
  */
 #include "lane/ofi/ofi.h"
 #include "base/log.h"
@@ -32,9 +35,11 @@ struct ofi_watch {
 
 static void forget(struct ofi_watch *w)
 {
-	if (w->conn) {
-		w->conn->watch = NULL;
-		up_ofi_conn_await(w->conn, false);
+	struct ofi_conn *c = w->conn;
+
+	if (c) {
+		*(c->guest == w ? &c->guest : &c->watch) = NULL;
+		up_ofi_conn_await(c, false);
 	}
 	if (w->fd >= 0)
 		close(w->fd);
@@ -46,6 +51,8 @@ void up_ofi_watch_end(struct ofi_conn *c)
 {
 	if (c->watch)
 		forget(c->watch);
+	if (c->guest)
+		forget(c->guest);
 }
 
 static struct ofi_watch *watch_new(struct ofi_lane *lane, struct ofi_conn *c)
@@ -100,9 +107,15 @@ static void knock(struct ofi_lane *lane, struct ofi_watch *w)
 	forget(w);
 }
 
+/* Has it told the peer whose it is? */
+static bool introduces(const struct ofi_watch *w)
+{
+	return w && !w->connecting;
+}
+
 bool up_ofi_watched(const struct ofi_conn *c)
 {
-	return c->watch && !c->watch->connecting;
+	return c->guest || introduces(c->watch);
 }
 
 bool up_ofi_door_knock(struct ofi_conn *c, const void *door, size_t bytes)
@@ -118,21 +131,13 @@ bool up_ofi_door_knock(struct ofi_conn *c, const void *door, size_t bytes)
 	if (!up_ofi_ips_parse(&at, d.shape, le16toh(d.port), (const uint8_t *)door + OFI_DOOR_HEAD,
 			      bytes - OFI_DOOR_HEAD))
 		return false;
-	w = d.port ? watch_new(lane, c) : NULL;
+	up_ofi_conn_await(c, !c->guest);
+	w = d.port && (c->ours || d.both) ? watch_new(lane, c) : NULL;
 	if (!w)
 		return true;
-	up_ofi_conn_await(c, true);
 	w->door = at;
 	knock(lane, w);
 	return true;
-}
-
-static void attached(struct ofi_watch *w, struct ofi_conn *c)
-{
-	w->connecting = false;
-	w->conn = c;
-	c->watch = w;
-	up_ofi_conn_await(c, false);
 }
 
 static void knocked(struct ofi_lane *lane, struct ofi_watch *w)
@@ -146,10 +151,12 @@ static void knocked(struct ofi_lane *lane, struct ofi_watch *w)
 	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error ||
 	    send(w->fd, &name, sizeof(name), MSG_NOSIGNAL) != sizeof(name) ||
 	    up_ofi_keep_alive(w->fd, lane->timeout) < 0 ||
-	    epoll_ctl(lane->watchers, EPOLL_CTL_MOD, w->fd, &e) < 0)
+	    epoll_ctl(lane->watchers, EPOLL_CTL_MOD, w->fd, &e) < 0) {
 		knock(lane, w);
-	else
-		attached(w, w->conn);
+		return;
+	}
+	w->connecting = false;
+	up_ofi_conn_await(w->conn, false);
 }
 
 /* ---- the door ---- */
@@ -206,20 +213,26 @@ static void introduced(struct ofi_lane *lane, struct ofi_watch *w)
 		return;
 	}
 	c = up_ofi_conn_named(lane, name);
-	if (!c || c->ours || c->watch) {
+	if (!c || c->guest) {
 		forget(w);
 		return;
 	}
-	attached(w, c);
+	w->conn = c;
+	c->guest = w;
+	up_ofi_conn_await(c, false);
+	if (!c->ours && c->watch)
+		forget(c->watch);
 }
 
 /* Its end, or something that no honest peer says. */
 static void ended(struct ofi_watch *w)
 {
 	struct ofi_conn *c = w->conn;
+	bool spare = w == c->guest && c->ours && introduces(c->watch);
 
 	forget(w);
-	up_ofi_conn_end(c);
+	if (!spare)
+		up_ofi_conn_end(c);
 }
 
 static void happened(struct ofi_lane *lane, struct ofi_watch *w)
@@ -288,6 +301,7 @@ size_t up_ofi_door_say(const struct ofi_lane *lane, void *to)
 
 	if (!getsockname(lane->door, &a.sa, &len))
 		d.port = htole16(up_ofi_sockaddr_port(&a));
+	d.both = 1;
 	memcpy(to, &d, OFI_DOOR_HEAD);
 	return OFI_DOOR_HEAD + n;
 }

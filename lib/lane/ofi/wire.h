@@ -53,7 +53,8 @@ static_assert(OFI_HEAD_ROOM == 16, "wire format");
 struct ofi_door {
 	uint16_t port; /* 0: nowhere */
 	uint8_t shape; /* as above */
-	uint8_t reserved;
+	/* 1: whom the sender has connected to may knock, too; 0: of earlier versions. */
+	uint8_t both;
 	uint8_t ip[];
 };
 #define OFI_DOOR_HEAD offsetof(struct ofi_door, ip)
@@ -82,7 +83,8 @@ enum ofi_note_kind {
 	OFI_NOTE_BYE = 1,
 	/* In place of a hello: both ends connected at once, and the other connection stays. */
 	OFI_NOTE_CROSSED = 2,
-	/* Nothing: whether it can be sent tells of a peer that nobody watches. */
+	/* Nothing: whether it can be sent tells of a peer that nobody watches. It names no
+	 * connection; those of earlier versions do. */
 	OFI_NOTE_NUDGE = 3,
 	/* Nothing: its head tells what was taken, as no packet is there that could. */
 	OFI_NOTE_TAKEN = 4,
