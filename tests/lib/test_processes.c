@@ -553,13 +553,10 @@ static void leaves_no_names(void **state)
 
 int main(void)
 {
-	/*
-	 * The last four are of memory that the other process maps. Over datagrams the two before
-	 * them fail at times (docs/libunderpass.md, "Ends, with datagrams").
-	 */
+	/* The last four are of memory that the other process maps. */
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_ways),	    cmocka_unit_test(both_ways_packets),
-		cmocka_unit_test(killed_small),	    cmocka_unit_test(killed_large),
+		cmocka_unit_test(both_ways),	    cmocka_unit_test(killed_small),
+		cmocka_unit_test(killed_large),	    cmocka_unit_test(both_ways_packets),
 		cmocka_unit_test(killed_packets),   cmocka_unit_test(both_ways_mapped),
 		cmocka_unit_test(killed_in_access), cmocka_unit_test(owner_killed),
 		cmocka_unit_test(leaves_no_names),
@@ -569,7 +566,5 @@ int main(void)
 	up_log_set_level(LOG_ERR);
 	if (strcmp(rig_process_lane(), "shm") != 0)
 		n -= 4;
-	if (getenv("RIG_DATAGRAMS"))
-		n -= 2;
 	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
 }
