@@ -403,7 +403,7 @@ class Vm:
             if "Kernel panic" in tail(self.console, 60):
                 raise self._fail("the guest's kernel panicked")
             if time.monotonic() > deadline:
-                raise self._fail("the guest does not come up")
+                raise self._fail("the guest did not come up in time: see below, or this host has too much else to do")
 
     @property
     def release(self):
