@@ -106,11 +106,8 @@ static_assert(sizeof(struct up_pkt_staged) == 24, "wire format");
 
 /* The same, but the bytes are in the initiator's memory, and the target copies them by itself. */
 struct up_pkt_half {
-	uint64_t piece;
-	uint64_t bytes;
-	uint64_t address; /* the initiator's */
-	uint32_t at;	  /* the chunk of the stage where it says that it did */
-	uint32_t len;
+	struct up_pkt_staged part; /* at: the chunk of the stage where it says that it did */
+	uint64_t address;	   /* the initiator's */
 };
 static_assert(sizeof(struct up_pkt_half) == 32, "wire format");
 

@@ -175,15 +175,15 @@ static bool send_half(struct up_rma_stage *s, struct up_rma_op *w, const struct 
 	struct up_packet p = {.type = access == UP_RMA_WRITE ? UP_PKT_WRITE_HALF : UP_PKT_READ_HALF,
 			      .a = r->addr + w->into,
 			      .b = r->key};
-	struct up_pkt_half wire = {.piece = htole64(r->addr),
-				   .bytes = htole64(r->len),
-				   .address = htole64((uintptr_t)here->iov_base),
-				   .len = htole32((uint32_t)here->iov_len)};
+	struct up_pkt_half wire = {.part = {.piece = htole64(r->addr),
+					    .bytes = htole64(r->len),
+					    .len = htole32((uint32_t)here->iov_len)},
+				   .address = htole64((uintptr_t)here->iov_base)};
 	uint8_t *to;
 
 	if (!part)
 		return false;
-	wire.at = htole32(part->chunk * (uint32_t)UP_STAGE_CHUNK);
+	wire.part.at = htole32(part->chunk * (uint32_t)UP_STAGE_CHUNK);
 	to = up_send_reserve(w->peer, &part->op, sizeof(wire), 0);
 	if (!to) {
 		up_rma_part_free(w->peer, part);
@@ -479,15 +479,20 @@ static bool is_valid(const struct staged *t, const struct up_packet *p, size_t m
 	       p->a - t->piece <= t->bytes - t->len;
 }
 
+static struct staged staged_from_wire(const struct up_pkt_staged *wire)
+{
+	return (struct staged){.piece = le64toh(wire->piece),
+			       .bytes = le64toh(wire->bytes),
+			       .at = le32toh(wire->at),
+			       .len = le32toh(wire->len)};
+}
+
 static bool parse_chunk(struct staged *to, const struct up_packet *p, const void *payload)
 {
 	struct up_pkt_staged wire;
 
 	memcpy(&wire, payload, sizeof(wire));
-	*to = (struct staged){.piece = le64toh(wire.piece),
-			      .bytes = le64toh(wire.bytes),
-			      .at = le32toh(wire.at),
-			      .len = le32toh(wire.len)};
+	*to = staged_from_wire(&wire);
 	return is_valid(to, p, UP_STAGE_CHUNK);
 }
 
@@ -497,12 +502,9 @@ static bool parse_half(struct staged *to, const struct up_packet *p, const void 
 	uint64_t end;
 
 	memcpy(&wire, payload, sizeof(wire));
-	*to = (struct staged){.piece = le64toh(wire.piece),
-			      .bytes = le64toh(wire.bytes),
-			      .address = le64toh(wire.address),
-			      .at = le32toh(wire.at),
-			      .len = le32toh(wire.len),
-			      .half = true};
+	*to = staged_from_wire(&wire.part);
+	to->half = true;
+	to->address = le64toh(wire.address);
 	return is_valid(to, p, UP_HALF_MOST) && !__builtin_add_overflow(to->address, to->len, &end);
 }
 

@@ -140,19 +140,20 @@ static void wrong_sources(void **state)
 static void wrong_halves(void **state)
 {
 	static const struct up_pkt_half cases[] = {
-		{0x1000, 65536, 0x1000, 0, 65536},
-		{0x1000, 65535, 0x1000, 0, 65536},
-		{0x2000, 65536, 0x1000, 0, 65536},
-		{0x1000, 65536, UINT64_MAX - 100, 0, 65536},
-		{0x1000, 65536, 0x1000, 0x8001, 65536},
-		{0x1000, 65536, 0x1000, 4 * 0x8000, 65536},
-		{0x1000, 1 << 20, 0x1000, 0, (512 << 10) + 1},
+		{{0x1000, 65536, 0, 65536}, 0x1000},
+		{{0x1000, 65535, 0, 65536}, 0x1000},
+		{{0x2000, 65536, 0, 65536}, 0x1000},
+		{{0x1000, 65536, 0, 65536}, UINT64_MAX - 100},
+		{{0x1000, 65536, 0x8001, 65536}, 0x1000},
+		{{0x1000, 65536, 4 * 0x8000, 65536}, 0x1000},
+		{{0x1000, 1 << 20, 0, (512 << 10) + 1}, 0x1000},
 	};
 
 	for (unsigned i = 0; i < 2 * UP_ARRAY_SIZE(cases); i++) {
 		const struct up_pkt_half *c = &cases[i / 2];
-		struct up_pkt_half wire = {htole64(c->piece), htole64(c->bytes),
-					   htole64(c->address), htole32(c->at), htole32(c->len)};
+		struct up_pkt_half wire = {{htole64(c->part.piece), htole64(c->part.bytes),
+					    htole32(c->part.at), htole32(c->part.len)},
+					   htole64(c->address)};
 		struct rig rig;
 
 		rig_setup(&rig, NULL);
