@@ -104,6 +104,64 @@ static void local_requests_take_turns(void **state)
 	p->ha->cq->count = 0;
 }
 
+#define PIECES 65536u
+
+/* The RAM of an adapter, byte by byte, through as many lists as there may be. */
+static struct up_mr *scattered(struct fake_hca *h, struct up_mr *list[UP_MR_MAX_DEPTH])
+{
+	struct up_mr *below = h->all;
+
+	for (unsigned d = 0; d < UP_MR_MAX_DEPTH; d++) {
+		struct up_mr *mr = up_mr_create(&h->base, UP_MR_LIST, PIECES);
+
+		assert_non_null(mr);
+		for (uint32_t i = 0; i < PIECES; i++)
+			mr->pieces[i] = (struct up_mr_piece){
+				.key = below->key, .len = 1, .addr = (d ? 0 : FAKE_GPA) + i};
+		mr->count = PIECES;
+		mr->length = PIECES;
+		mr->pdn = FAKE_PD;
+		mr->access = 0x1f;
+		mr->valid = true;
+		assert_int_equal(up_mr_seal_list(mr), 0);
+		below = list[d] = mr;
+	}
+	return below;
+}
+
+/*
+ * A turn is bounded by what it takes to find memory, too: 5 ms for 512 bytes of such lists at both
+ * ends, if only stretches counted.
+ */
+static void searches_take_turns(void **state)
+{
+	struct fake_pair *p = *state;
+	struct up_budget budget = {.messages = 1, .bytes = 256 * 1024};
+	struct up_mr *list[UP_MR_MAX_DEPTH];
+	struct up_mr *mr = scattered(p->hb, list);
+	struct up_send_wr *wr = fake_post(p->a, UP_OP_WRITE, 0, 4096);
+
+	wr->rkey = mr->key;
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_in_range(p->a->base.done, 1, 16);
+	assert_in_range(budget.bytes, 0, 128 * 1024);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->ha).status, UP_WC_SUCCESS);
+	assert_memory_equal(p->hb->ram, p->ha->ram, 4096);
+
+	/* Messages that are found in one go count as well. */
+	for (unsigned i = 0; i < 32; i++)
+		fake_post(p->a, UP_OP_WRITE, 4096 + i, 1)->rkey = mr->key;
+	budget = (struct up_budget){.messages = 64, .bytes = 256 * 1024};
+	assert_int_equal(up_qp_run(fake_exec, &p->a->base, 1, &budget), UP_RUN_MORE);
+	assert_in_range(p->ha->cq->count, 1, 16);
+	fake_run(p->a);
+	assert_int_equal(p->ha->cq->count, 32);
+	p->ha->cq->count = 0;
+	for (unsigned d = UP_MR_MAX_DEPTH; d--;)
+		up_mr_destroy(&p->hb->base, list[d]);
+}
+
 static void read_fetches(void **state)
 {
 	struct fake_pair *p = *state;
@@ -753,6 +811,7 @@ int main(void)
 		RC(large_write_takes_turns),
 		RC(slack_is_for_what_ends),
 		RC(local_requests_take_turns),
+		RC(searches_take_turns),
 		RC(read_fetches),
 		RC(atomics_apply),
 		RC(atomic_is_applied_once_in_a_short_turn),

@@ -327,6 +327,7 @@ static int list_span(const struct up_hca *hca, const struct up_mr *mr, const str
 		.qpn = use->qpn,
 		.access = write ? UP_ACCESS_LOCAL_WRITE : UP_ACCESS_LOCAL_READ,
 	};
+	uint32_t steps = 0;
 
 	for (unsigned depth = 0; mr && mr->kind == UP_MR_LIST; depth++) {
 		uint64_t left = 0;
@@ -337,8 +338,10 @@ static int list_span(const struct up_hca *hca, const struct up_mr *mr, const str
 			return err ? err : -EACCES;
 		if (len > left)
 			len = left;
+		steps += 33u - (uint32_t)__builtin_clz(mr->count | 1);
 		mr = authorize(hca, key, &inner, addr, len);
 	}
+	span->steps = steps;
 	return mr ? flat_span(mr, &hca->mem, addr, len, write, span) : -EACCES;
 }
 
@@ -348,6 +351,7 @@ static inline int region_span(const struct up_hca *hca, const struct up_mr *mr,
 {
 	if (__builtin_expect(mr->kind == UP_MR_LIST, 0))
 		return list_span(hca, mr, use, addr, len, span);
+	span->steps = 0;
 	return flat_span(mr, &hca->mem, addr, len, use->access & WRITES, span);
 }
 

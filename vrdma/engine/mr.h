@@ -69,6 +69,7 @@ struct up_mr {
 struct up_span {
 	uint8_t *ptr;
 	size_t len;
+	uint32_t steps; /* of the searches in lists that led to it; 0: there were none */
 };
 
 /*

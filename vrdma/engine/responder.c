@@ -301,6 +301,7 @@ static enum up_ack move_atomic(struct up_exec *x, struct up_qp *resp, const stru
 	up_cursor_flat(&src, &old);
 	up_cursor_request(&dst, req, wr, true, 0);
 	*local = up_transfer_all(x, &dst, &src, sizeof(old)) != UP_TRANSFER_OK;
+	x->cost += span.steps * UP_LOOK_COST;
 	return UP_ACK_OK;
 }
 
