@@ -23,24 +23,36 @@ if command -v clang-format >/dev/null; then
 else
 	report clang-format skip "not installed"
 fi
+notes=$(mktemp -d)
+trap 'rm -rf "$notes"' EXIT
+# It uses one core, most of the time; clang-tidy has the other meanwhile.
 if command -v cppcheck >/dev/null; then
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro -Ivrdma -Ilib -Iinclude -j 2 "${units[@]}"
-	report cppcheck $?
+		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro -Ivrdma -Ilib -Iinclude -j 2 "${units[@]}" \
+		>"$notes/cppcheck" 2>&1 &
+	cppcheck=$!
+fi
+# A file that tests compile too is checked as the library or the daemon has it, once, and each by itself, so that the
+# cores end together. clang-tidy counts suppressed warnings on standard error, which is of interest only when it fails.
+tidy=skip
+if command -v clang-tidy >/dev/null && [ -e "$build/compile_commands.json" ]; then
+	python3 -c '
+import json, sys
+print(json.dumps(list({unit["file"]: unit for unit in reversed(json.load(sys.stdin))}.values())))
+	' <"$build/compile_commands.json" >"$notes/compile_commands.json"
+	printf '%s\n' "${units[@]}" | xargs -P 2 -n 1 clang-tidy --quiet \
+		--extra-arg=-Wno-ignored-optimization-argument -p "$notes" 2>"$notes/clang-tidy"
+	tidy=$?
+fi
+if [ -n "${cppcheck:-}" ]; then
+	wait "$cppcheck"
+	status=$?
+	cat "$notes/cppcheck"
+	report cppcheck $status
 else
 	report cppcheck skip "not installed"
 fi
-# clang-tidy counts suppressed warnings on standard error, which is of interest only when it fails.
-if command -v clang-tidy >/dev/null && [ -e "$build/compile_commands.json" ]; then
-	notes=$(mktemp)
-	printf '%s\n' "${units[@]}" | xargs -P 2 -n 8 clang-tidy --quiet \
-		--extra-arg=-Wno-ignored-optimization-argument -p "$build" 2>"$notes"
-	status=$?
-	[ $status -eq 0 ] || tail -n 20 "$notes"
-	rm -f "$notes"
-	report clang-tidy $status
-else
-	report clang-tidy skip "not installed, or no build"
-fi
+[ "$tidy" = skip ] || [ "$tidy" = 0 ] || tail -n 20 "$notes/clang-tidy"
+report clang-tidy "$tidy" "not installed, or no build"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
