@@ -163,14 +163,18 @@ def is_elf(path):
 
 
 def libraries(root, path):
-    """Paths in ROOT of the shared libraries of the program or library PATH, as the root's own loader resolves them."""
+    """Paths in ROOT of the shared libraries of the program or library PATH, as the root's own loader resolves them.
+
+    What only the host has is of a package that SKIP leaves out (Python's dbm asks for libdb5.3), and left out as well.
+    """
     argv = [root / pkgroot.LOADER, "--library-path", pkgroot.library_path(root), "--list", path]
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if "not found" in done.stdout:
         raise Failure(f"{path.relative_to(root)}: " + ", ".join(line.strip() for line in done.stdout.splitlines() if "not found" in line))
     if done.returncode:
         return []  # statically linked
-    return [pathlib.Path(found) for found in re.findall(r"=> (/\S+)", done.stdout)]
+    found = [pathlib.Path(name) for name in re.findall(r"=> (/\S+)", done.stdout)]
+    return [library for library in found if library.is_relative_to(root)]
 
 
 def program_paths(root, lists):
