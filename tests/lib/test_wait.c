@@ -65,6 +65,17 @@ static void times_out(void **state)
 	rig_teardown(&rig);
 }
 
+/* Until neither end has anything to do: a lane goes on with sockets of its own after a message. */
+static void arm_both(struct rig *rig)
+{
+	uint64_t start;
+
+	for (start = rig_now_us(); up_ep_arm(rig->a) || up_ep_arm(rig->b); rig_patience(start)) {
+		up_progress(rig->a);
+		up_progress(rig->b);
+	}
+}
+
 static void arms_and_tells(void **state)
 {
 	unsigned came = 0;
@@ -76,7 +87,7 @@ static void arms_and_tells(void **state)
 	assert_int_equal(poke(rig.a, rig.to_b), 0);
 	rig_until(&rig, &came, 1);
 	rig_run(&rig);
-	assert_int_equal(up_ep_arm(rig.b), 0);
+	arm_both(&rig);
 	assert_false(readable(rig.b, 0));
 	assert_int_equal(poke(rig.a, rig.to_b), 0);
 	assert_true(readable(rig.b, RIG_PATIENCE_MS));
