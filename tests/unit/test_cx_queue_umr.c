@@ -412,6 +412,35 @@ static void list_in_crumbs(void **state)
 	assert_int_equal(umr_run(umr.kernel, mr), UP_WC_LOC_PROT_ERR);
 }
 
+/* Few stretches may take long to find, through lists within lists. */
+static void list_in_deep_crumbs(void **state)
+{
+	enum { CRUMBS = 512, PIECES = 65536 };
+	struct up_mr *below = umr_all_memory(FAKE_PD, UP_ACCESS_LOCAL_READ);
+	struct up_mr *mr = umr_key(UP_MR_PAGES, CRUMBS);
+	uint64_t *entries = fake_alloc(CRUMBS * sizeof(*entries), 4096);
+
+	for (unsigned d = 0; d < UP_MR_MAX_DEPTH; d++) {
+		struct up_mr *list = umr_key(UP_MR_LIST, PIECES);
+
+		for (uint32_t i = 0; i < PIECES; i++)
+			list->pieces[i] = (struct up_mr_piece){.addr = (d ? 0 : fake_gpa(entries)) +
+								       8 * (i % CRUMBS),
+							       .len = 8,
+							       .key = below->key};
+		list->count = PIECES;
+		assert_int_equal(up_mr_seal_list(list), 0);
+		list->length = PIECES * 8;
+		list->access = UP_ACCESS_LOCAL_READ;
+		list->valid = true;
+		below = list;
+	}
+	umr_send_reference(entries, CRUMBS * CX_MTT_BYTES, below->key);
+	((struct cx_wqe_data *)(void *)umr.list)->addr = 0;
+	assert_int_equal(umr_run(umr.kernel, mr), UP_WC_LOC_PROT_ERR);
+	assert_true(umr.wr.cost >= 4096 * 256);
+}
+
 /* The kernel's lists are followed by what was in the ring before. */
 static void rubbish_behind_a_list(void **state)
 {
@@ -494,6 +523,7 @@ int main(void)
 		UMR_TEST(signatures_are_not_claimed),
 		UMR_TEST(equal_pieces),
 		UMR_TEST(list_in_crumbs),
+		UMR_TEST(list_in_deep_crumbs),
 		UMR_TEST(rubbish_behind_a_list),
 		UMR_TEST(random_requests),
 	};

@@ -85,9 +85,6 @@ enum up_transfer up_transfer(struct up_exec *x, struct up_cursor *dst, struct up
 enum up_transfer up_transfer_all(struct up_exec *x, struct up_cursor *dst, struct up_cursor *src,
 				 uint64_t n);
 
-/* What a stretch of memory, or a step to it, costs, in bytes that could be copied meanwhile. */
-#define UP_LOOK_COST UINT64_C(256)
-
 /*
  * 0, or the error that copying the next n bytes of the list would end with; -E2BIG where they are
  * so scattered that they leave less than half a turn's stretches for the other list.

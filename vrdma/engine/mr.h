@@ -72,6 +72,9 @@ struct up_span {
 	uint32_t steps; /* of the searches in lists that led to it; 0: there were none */
 };
 
+/* What a stretch of memory, or a step to it, costs, in bytes that could be copied meanwhile. */
+#define UP_LOOK_COST UINT64_C(256)
+
 /*
  * Creates a region with room for `capacity` (0 is allowed) zeroed pages or pieces, for any QP, not
  * valid yet, and puts it in a slot of the table; the caller sets the rest, and the key's variant.

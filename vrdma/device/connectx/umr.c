@@ -20,13 +20,14 @@
 
 #define CHUNK_BYTES 2048u
 
-/*
- * What writing an entry and looking up a stretch of memory cost, in bytes that could be copied
- * meanwhile; and stretches that a list may lie in. Drivers have theirs in whole pages.
- */
+/* What writing an entry costs, in bytes that could be copied meanwhile. */
 #define ENTRY_COST 32
-#define SPAN_COST 256
+/*
+ * Stretches that a list may lie in, and with them the steps of searches through the lists that
+ * lead there (less than a millisecond). Drivers have theirs in whole pages.
+ */
 #define MAX_SPANS 1024
+#define MAX_LOOKS 8192
 /*
  * Pieces that a process may bind in one request: each names a key that is looked up, which took
  * 13 ms for a list of 65,000 keys. Libraries bind one, or as many as lie in the request itself.
@@ -50,7 +51,7 @@ struct umr {
 	const uint8_t *list; /* what follows in the element: entries, or where they are */
 	uint32_t list_bytes;
 	uint32_t first, count; /* the entries to write */
-	uint32_t spans;	       /* looked up so far */
+	uint32_t spans, looks; /* so far: stretches of memory, and what it took to find them */
 	bool resized;	       /* all pieces got another size */
 };
 
@@ -197,8 +198,10 @@ static bool read_local(struct umr *u, uint32_t key, uint64_t addr, uint8_t *to, 
 	struct up_span span;
 
 	while (len) {
-		if (u->spans++ == MAX_SPANS || up_mr_span(u->hca, key, &use, addr, len, &span))
+		if (u->spans++ == MAX_SPANS || u->looks >= MAX_LOOKS ||
+		    up_mr_span(u->hca, key, &use, addr, len, &span))
 			return false;
+		u->looks += 1 + span.steps;
 		memcpy(to, span.ptr, span.len);
 		to += span.len;
 		addr += span.len;
@@ -406,7 +409,7 @@ static uint64_t cost(const struct umr *u)
 
 	if ((entries || u->resized) && u->mr->kind == UP_MR_LIST)
 		entries += u->mr->count;
-	return entries * ENTRY_COST + (uint64_t)u->spans * SPAN_COST;
+	return entries * ENTRY_COST + u->looks * UP_LOOK_COST;
 }
 
 enum up_wc_status cx_exec_local(struct up_qp *base, struct up_send_wr *wr)
