@@ -189,17 +189,27 @@ void up_ofi_conn_break(struct ofi_conn *c)
 
 /* ---- messages of our own ---- */
 
-static void send_own(struct ofi_conn *c, const void *data, size_t bytes)
+/* A message that covers no packet; NULL: there is no memory. */
+static struct ofi_tx *own_tx(struct ofi_conn *c, const void *data, size_t bytes)
 {
 	struct ofi_tx *tx = up_ofi_tx_get(c->lane, bytes);
+
+	if (!tx)
+		return NULL;
+	memcpy(tx->data, data, bytes);
+	tx->bytes = bytes;
+	tx->covers = 0;
+	return tx;
+}
+
+static void send_own(struct ofi_conn *c, const void *data, size_t bytes)
+{
+	struct ofi_tx *tx = own_tx(c, data, bytes);
 
 	if (!tx) {
 		up_ofi_conn_break(c);
 		return;
 	}
-	memcpy(tx->data, data, bytes);
-	tx->bytes = bytes;
-	tx->covers = 0;
 	c->lane->npending += up_list_empty(&c->pending);
 	up_list_add_tail(&c->pending, &tx->node);
 	up_ofi_conn_flush(c);
@@ -263,14 +273,11 @@ static void leave(struct ofi_conn *c, enum ofi_note_kind kind)
 int up_ofi_conn_nudge(struct ofi_conn *c)
 {
 	struct ofi_note n = note(OFI_NOTE_NUDGE);
-	struct ofi_tx *tx = up_ofi_tx_get(c->lane, sizeof(n));
+	struct ofi_tx *tx = own_tx(c, &n, sizeof(n));
 	int ret;
 
 	if (!tx)
 		return -EAGAIN;
-	memcpy(tx->data, &n, sizeof(n));
-	tx->bytes = sizeof(n);
-	tx->covers = 0;
 	ret = up_ofi_tx_post_unnamed(c, tx);
 	if (ret)
 		up_ofi_tx_put(c->lane, tx);
