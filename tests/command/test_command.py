@@ -48,10 +48,10 @@ def need(tool):
 
 
 @contextlib.contextmanager
-def daemon(*options, prefix="underpass-test-"):
-    """A daemon in a directory of its own; yields the directory when it answers."""
+def daemon(*options, prefix="underpass-test-", **popen):
+    """A daemon in a directory of its own, started with POPEN; yields the directory when it answers."""
     with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-        process = subprocess.Popen([UNDERPASSD, *options, "--dir", folder], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([UNDERPASSD, *options, "--dir", folder], stdin=subprocess.DEVNULL, **popen)
         try:
             run(UNDERPASS, "--dir", folder, "--wait=60", "status")
             yield folder
@@ -172,21 +172,16 @@ def test_ports_come_and_go():
 
 def test_held_log():
     """A daemon whose log nobody reads, such as in front of a pager, serves all the same."""
-    with tempfile.TemporaryDirectory(prefix="underpass-test-") as folder:
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(writer, bytes(4096))
-        os.set_blocking(writer, True)
-        process = subprocess.Popen([UNDERPASSD, "--dir", folder, "--port", "vm1"], stdin=subprocess.DEVNULL, stderr=writer)
-        os.close(writer)
-        try:
-            run(UNDERPASS, "--dir", folder, "--wait=60", "port", "add", "vm2")
-        finally:
-            process.terminate()
-            os.close(reader)
-            process.wait(60)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    with daemon("--port", "vm1", stderr=writer) as folder:
+        run(UNDERPASS, "--dir", folder, "port", "add", "vm2")
+    os.close(writer)
+    os.close(reader)
 
 
 def test_qemu_args():
