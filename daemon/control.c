@@ -12,16 +12,14 @@
 #include "daemon/protocol.h"
 
 #include "base/bytes.h"
+#include "base/listener.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SLOW_READER_US (10 * 1000000ull)
@@ -29,8 +27,7 @@
 
 struct up_control {
 	struct up_daemon *daemon;
-	int fd;
-	char *path;
+	struct up_listener listener;
 	sd_event_source *io;
 	sd_event_source *pause; /* running while no more descriptors can be had */
 	struct up_list clients;
@@ -242,57 +239,29 @@ static int on_connection(sd_event_source *source, int listener, uint32_t revents
 	return 0;
 }
 
-/* The directory's lock is ours: a socket that is still there belongs to a daemon that crashed. */
-static int remove_stale(const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-static int open_socket(struct up_control *ctl)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	mode_t mask;
-	int err;
-
-	if (strlen(ctl->path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, ctl->path);
-	err = remove_stale(ctl->path);
-	if (err < 0)
-		return err;
-	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (ctl->fd < 0)
-		return -errno;
-	mask = umask(0177);
-	err = bind(ctl->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
-	umask(mask);
-	if (!err && listen(ctl->fd, SOMAXCONN) < 0)
-		err = -errno;
-	return err;
-}
-
 struct up_control *up_control_create(struct up_daemon *d, struct up_error *e)
 {
 	struct up_control *ctl = calloc(1, sizeof(*ctl));
-	int err = -ENOMEM;
+	char *path;
+	int err;
 
 	if (!ctl) {
 		up_fail(e, "failed", "out of memory");
 		return NULL;
 	}
 	ctl->daemon = d;
-	ctl->fd = -1;
+	ctl->listener = UP_LISTENER_NONE;
 	up_list_init(&ctl->clients);
-	if (asprintf(&ctl->path, "%s/%s", d->dir, UP_CONTROL_SOCKET) < 0)
-		ctl->path = NULL;
-	else
-		err = open_socket(ctl);
+	if (asprintf(&path, "%s/%s", d->dir, UP_CONTROL_SOCKET) < 0) {
+		path = NULL;
+		err = -ENOMEM;
+	} else {
+		err = up_listener_open(&ctl->listener, path, 0600, SOMAXCONN);
+	}
+	free(path);
 	if (err >= 0)
-		err = sd_event_add_io(d->loop, &ctl->io, ctl->fd, EPOLLIN, on_connection, ctl);
+		err = sd_event_add_io(d->loop, &ctl->io, ctl->listener.fd, EPOLLIN, on_connection,
+				      ctl);
 	if (err >= 0)
 		err = sd_event_add_time_relative(d->loop, &ctl->pause, CLOCK_MONOTONIC, 0, 0,
 						 on_pause_over, ctl);
@@ -301,7 +270,8 @@ struct up_control *up_control_create(struct up_daemon *d, struct up_error *e)
 	if (err >= 0)
 		return ctl;
 	if (err == -EEXIST)
-		up_fail(e, "in-use", "%s: something that is no socket is there", ctl->path);
+		up_fail(e, "in-use", "%s/%s: something that is no socket is there", d->dir,
+			UP_CONTROL_SOCKET);
 	else
 		up_fail(e, "failed", "cannot open the control socket in %s: %s", d->dir,
 			strerror(-err));
@@ -319,10 +289,6 @@ void up_control_destroy(struct up_control *ctl)
 		client_drop(UP_CONTAINER_OF(pos, struct client, link));
 	sd_event_source_disable_unref(ctl->io);
 	sd_event_source_disable_unref(ctl->pause);
-	if (ctl->fd >= 0) {
-		unlink(ctl->path);
-		close(ctl->fd);
-	}
-	free(ctl->path);
+	up_listener_close(&ctl->listener);
 	free(ctl);
 }

@@ -3,7 +3,6 @@
  * The vfio-user server's objects, shared by the files of this folder.
  *
  *   vfio_server.c   event loop, connecting and disconnecting
- *   vfio_listen.c   the listening socket's file
  *   vfio_stream.c   bytes and descriptors of a connection: whole messages in, replies out
  *   vfio_message.c  the table of messages, checks, device, region and reset messages
  *   vfio_version.c  version negotiation
@@ -18,13 +17,13 @@
 #ifndef UP_VFIO_INTERNAL_H
 #define UP_VFIO_INTERNAL_H
 
+#include "base/listener.h"
 #include "vfio/sigbus_guard.h"
 #include "vfio/vfio_proto.h"
 #include "vfio/vfio_user.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
 enum {
 	/* VERSION carries JSON of some hundred bytes; this is plenty. */
@@ -150,12 +149,9 @@ struct up_vfio_server {
 	unsigned nr_irqs;
 
 	int epoll_fd;
-	int listen_fd; /* -1: none */
-	int wake_fd;   /* eventfd: owner.tripped or disconnect_why was set, or held_up may end */
-	int spare_fd;  /* given up for a moment to refuse a connection when descriptors ran out */
-	char *path;
-	dev_t socket_dev; /* which file at `path` is ours */
-	ino_t socket_ino;
+	struct up_listener listener;
+	int wake_fd;  /* eventfd: owner.tripped or disconnect_why was set, or held_up may end */
+	int spare_fd; /* given up for a moment to refuse a connection when descriptors ran out */
 
 	struct vu_conn conn;
 	struct vu_backlog *backlog;
@@ -180,13 +176,6 @@ void up_vu_complain(struct up_vfio_server *srv, const char *fmt, ...)
  */
 int up_vu_fail(struct up_vfio_server *srv, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-
-/*
- * Listen at `path` and watch the socket; logs errors. What is open on failure goes by
- * up_vu_listen_close(), which may be called in any case.
- */
-int up_vu_listen_open(struct up_vfio_server *srv, const char *path, mode_t mode);
-void up_vu_listen_close(struct up_vfio_server *srv);
 
 /* The size of a fixed payload is checked before; copies it out. */
 void up_vu_message_get(const struct vu_message *msg, void *out, size_t size);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 enum {
+	LISTEN_BACKLOG = 8,
 	/* What one call of up_vfio_server_process() does at most. */
 	MAX_MESSAGES = 32,
 	MAX_BYTES = 256 * 1024,
@@ -51,7 +52,7 @@ static void hang_up(struct up_vfio_server *srv, int fd)
 static bool hold_up(struct up_vfio_server *srv)
 {
 	bool full = up_vu_backlog_full(srv->backlog);
-	struct epoll_event ev = {.events = full ? 0 : EPOLLIN, .data.fd = srv->listen_fd};
+	struct epoll_event ev = {.events = full ? 0 : EPOLLIN, .data.fd = srv->listener.fd};
 
 	if (full == srv->held_up)
 		return full;
@@ -59,7 +60,8 @@ static bool hold_up(struct up_vfio_server *srv)
 	if (full)
 		up_log(LOG_WARNING, srv->name,
 		       "vfio-user: clients wait until the descriptors that they sent are closed");
-	if (srv->listen_fd >= 0 && epoll_ctl(srv->epoll_fd, EPOLL_CTL_MOD, srv->listen_fd, &ev) < 0)
+	if (srv->listener.fd >= 0 &&
+	    epoll_ctl(srv->epoll_fd, EPOLL_CTL_MOD, srv->listener.fd, &ev) < 0)
 		up_log(LOG_ERR, srv->name, "vfio-user: watching the socket failed: %s",
 		       strerror(errno));
 	if (srv->conn.state != VU_NO_CLIENT)
@@ -158,7 +160,7 @@ static void refuse_without_fds(struct up_vfio_server *srv)
 	up_log(LOG_ERR, srv->name, "vfio-user: connection refused: %s", strerror(errno));
 	if (srv->spare_fd >= 0)
 		close(srv->spare_fd);
-	fd = accept4(srv->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(srv->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		close(fd);
 	srv->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -186,7 +188,7 @@ static void accept_clients(struct up_vfio_server *srv)
 	if (hold_up(srv))
 		return;
 	for (i = 0; i < MAX_ACCEPTS; i++) {
-		int fd = accept4(srv->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(srv->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE)
@@ -255,7 +257,7 @@ int up_vfio_server_process(struct up_vfio_server *srv)
 		if (ev[i].data.fd == srv->wake_fd) {
 			drain(srv->wake_fd);
 			hold_up(srv);
-		} else if (ev[i].data.fd == srv->listen_fd) {
+		} else if (ev[i].data.fd == srv->listener.fd) {
 			accept_clients(srv);
 		} else if (ev[i].data.fd == srv->conn.fd) {
 			serve_client(srv, ev[i].events);
@@ -358,12 +360,24 @@ static int open_fds(struct up_vfio_server *srv)
 	return watch(srv, srv->wake_fd);
 }
 
+static int open_listener(struct up_vfio_server *srv, const char *path, mode_t mode)
+{
+	int ret = up_listener_open(&srv->listener, path, mode, LISTEN_BACKLOG);
+
+	if (ret == 0)
+		ret = watch(srv, srv->listener.fd);
+	if (ret < 0)
+		up_log(LOG_ERR, srv->name, "vfio-user: cannot listen at %s: %s", path,
+		       strerror(-ret));
+	return ret;
+}
+
 static void free_server(struct up_vfio_server *srv)
 {
 	const int fds[] = {srv->epoll_fd, srv->wake_fd, srv->spare_fd};
 	size_t i;
 
-	up_vu_listen_close(srv);
+	up_listener_close(&srv->listener);
 	up_vu_backlog_destroy(srv->backlog);
 	for (i = 0; i < UP_ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
@@ -395,7 +409,8 @@ int up_vfio_server_create(const char *path, const struct up_vfio_config *cfg,
 	srv->dev = dev;
 	srv->conn.fd = -1;
 	srv->conn.out_last = &srv->conn.out_first;
-	srv->epoll_fd = srv->listen_fd = srv->wake_fd = srv->spare_fd = -1;
+	srv->listener = UP_LISTENER_NONE;
+	srv->epoll_fd = srv->wake_fd = srv->spare_fd = -1;
 	ret = copy_config(srv, cfg);
 	if (ret == 0)
 		ret = open_fds(srv);
@@ -407,7 +422,7 @@ int up_vfio_server_create(const char *path, const struct up_vfio_config *cfg,
 		goto free_server;
 	}
 	if (path) {
-		ret = up_vu_listen_open(srv, path, cfg->socket_mode ? cfg->socket_mode : 0600);
+		ret = open_listener(srv, path, cfg->socket_mode ? cfg->socket_mode : 0600);
 		if (ret < 0)
 			goto free_server;
 	}

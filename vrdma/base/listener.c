@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * The listening socket's file: made with the wanted mode, put in the place of a stale one, and
- * removed at the end if it is still ours.
- */
-#include "base/log.h"
-#include "vfio/vfio_internal.h"
+#include "base/listener.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-enum { BACKLOG = 8 };
 
 static int fill_address(const char *path, struct sockaddr_un *addr)
 {
@@ -80,61 +70,53 @@ static int bind_file(int fd, const struct sockaddr_un *addr, mode_t mode)
 	return 0;
 }
 
-/* From here on the file is ours, and up_vu_listen_close() removes it. */
-static int adopt_file(struct up_vfio_server *srv, const char *path)
+/* From here on the file is ours, and up_listener_close() removes it. */
+static int adopt_file(struct up_listener *l, const char *path)
 {
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
 		return -errno;
-	srv->path = strdup(path);
-	if (!srv->path) {
+	l->path = strdup(path);
+	if (!l->path) {
 		unlink(path);
 		return -ENOMEM;
 	}
-	srv->socket_dev = st.st_dev;
-	srv->socket_ino = st.st_ino;
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
 	return 0;
 }
 
-int up_vu_listen_open(struct up_vfio_server *srv, const char *path, mode_t mode)
+int up_listener_open(struct up_listener *l, const char *path, mode_t mode, int backlog)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct sockaddr_un addr;
 	int ret;
 
+	*l = UP_LISTENER_NONE;
 	ret = fill_address(path, &addr);
 	if (ret < 0)
-		goto out;
-	srv->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (srv->listen_fd < 0) {
-		ret = -errno;
-		goto out;
-	}
-	ev.data.fd = srv->listen_fd;
-	ret = bind_file(srv->listen_fd, &addr, mode);
+		return ret;
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0)
+		return -errno;
+	ret = bind_file(l->fd, &addr, mode);
 	if (ret == 0)
-		ret = adopt_file(srv, path);
-	if (ret == 0 && (listen(srv->listen_fd, BACKLOG) < 0 ||
-			 epoll_ctl(srv->epoll_fd, EPOLL_CTL_ADD, srv->listen_fd, &ev) < 0))
+		ret = adopt_file(l, path);
+	if (ret == 0 && listen(l->fd, backlog) < 0)
 		ret = -errno;
-out:
 	if (ret < 0)
-		up_log(LOG_ERR, srv->name, "vfio-user: cannot listen at %s: %s", path,
-		       strerror(-ret));
+		up_listener_close(l);
 	return ret;
 }
 
-void up_vu_listen_close(struct up_vfio_server *srv)
+void up_listener_close(struct up_listener *l)
 {
 	struct stat st;
 
-	if (srv->path && lstat(srv->path, &st) == 0 && st.st_dev == srv->socket_dev &&
-	    st.st_ino == srv->socket_ino)
-		unlink(srv->path);
-	free(srv->path);
-	srv->path = NULL;
-	if (srv->listen_fd >= 0)
-		close(srv->listen_fd);
-	srv->listen_fd = -1;
+	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+		unlink(l->path);
+	free(l->path);
+	if (l->fd >= 0)
+		close(l->fd);
+	*l = UP_LISTENER_NONE;
 }
