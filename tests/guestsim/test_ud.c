@@ -11,6 +11,8 @@ enum { GRH = 40, MTU = 4096, QKEY = 0x11111111 };
 
 /* Time in which a datagram that must not come would have come. */
 enum { QUIET_MS = 20 };
+/* Of one port in all groups, docs/device.md. */
+enum { MEMBERSHIPS = 8192 };
 
 #define QKEY_GSI 0x80010000u
 
@@ -420,6 +422,28 @@ static void test_multicast_blocked(void **state)
 	}
 }
 
+/* All that a port may have, which the end of their queue pair gives back to the next one. */
+static void test_multicast_limit(void **state)
+{
+	struct pair *p = *state;
+	struct side *s = &p->a;
+	struct gs_link l = gs_link_default();
+	uint8_t each[16];
+
+	memcpy(each, mgid, 16);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < MEMBERSHIPS; i++) {
+			up_put_be32(each + 12, i);
+			assert_int_equal(gs_mcast_attach(s->qp, each), 0);
+		}
+		up_put_be32(each + 12, MEMBERSHIPS);
+		assert_int_not_equal(gs_mcast_attach(s->qp, each), 0);
+		assert_int_equal(gs_qp_destroy(s->qp), 0);
+		tl_side_qp(s, GS_UD);
+		gs_qp_bring_up(s->qp, &l);
+	}
+}
+
 /* ---- QP1 ---- */
 
 static void test_gsi(void **state)
@@ -467,12 +491,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define UD_TEST(f) cmocka_unit_test_setup_teardown(f, ud_open, tl_pair_close)
-		UD_TEST(test_by_lid),	   UD_TEST(test_by_gid),
-		UD_TEST(test_loopback),	   UD_TEST(test_pieces_and_immediate),
-		UD_TEST(test_dropped),	   UD_TEST(test_to_connected),
-		UD_TEST(test_send_errors), UD_TEST(test_receive_too_small),
-		UD_TEST(test_multicast),   UD_TEST(test_multicast_blocked),
-		UD_TEST(test_gsi),	   UD_TEST(test_last_words),
+		UD_TEST(test_by_lid),	       UD_TEST(test_by_gid),
+		UD_TEST(test_loopback),	       UD_TEST(test_pieces_and_immediate),
+		UD_TEST(test_dropped),	       UD_TEST(test_to_connected),
+		UD_TEST(test_send_errors),     UD_TEST(test_receive_too_small),
+		UD_TEST(test_multicast),       UD_TEST(test_multicast_blocked),
+		UD_TEST(test_multicast_limit), UD_TEST(test_gsi),
+		UD_TEST(test_last_words),
 	};
 
 	tl_init();

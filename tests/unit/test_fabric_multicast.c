@@ -199,11 +199,33 @@ static void a_qp_is_forgotten(void **state)
 	assert_int_equal(up_mcast_attach(w->port[0], &other, &w->qp[0][0]), 0);
 	assert_int_equal(up_mcast_attach(w->port[0], &group, &w->qp[0][1]), 0);
 	up_world_stop(w->f);
-	up_mcast_forget(&w->qp[0][0]);
-	up_mcast_forget(&w->qp[0][3]);
+	assert_true(up_mcast_forget(&w->qp[0][0]));
+	assert_true(up_mcast_forget(&w->qp[0][3]));
 	up_world_start(w->f);
 	assert_int_equal(send_to(w, 1, &group).n, 1);
 	assert_int_equal(send_to(w, 1, &other).n, 0);
+}
+
+/* The world must not stand still for as long as thousands of memberships take. */
+static void many_memberships_are_forgotten_in_turns(void **state)
+{
+	enum { MANY = 1000 };
+	struct world *w = *state;
+	struct up_gid mgid = group;
+	unsigned turns = 1;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		up_put_be16(&mgid.raw[14], (uint16_t)i);
+		assert_int_equal(up_mcast_attach(w->port[0], &mgid, &w->qp[0][0]), 0);
+	}
+	assert_int_equal(send_to(w, 1, &mgid).n, 1);
+	up_world_stop(w->f);
+	while (!up_mcast_forget(&w->qp[0][0]))
+		turns++;
+	up_world_start(w->f);
+	assert_in_range(turns, 2, MANY / 2);
+	assert_int_equal(send_to(w, 1, &mgid).n, 0);
+	assert_int_equal(up_mcast_attach(w->port[0], &mgid, &w->qp[0][0]), 0);
 }
 
 static void only_active_ports_hear(void **state)
@@ -264,6 +286,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(addresses_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(membership_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_qp_is_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_memberships_are_forgotten_in_turns, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(only_active_ports_hear, setup, teardown),
 		cmocka_unit_test_setup_teardown(qps_of_a_group_are_limited, setup, teardown),
 		cmocka_unit_test_setup_teardown(attachments_of_a_port_are_limited, setup, teardown),

@@ -117,8 +117,8 @@ void up_tenant_put(struct up_fabric *f, struct up_tenant *t);
 bool up_mcast_deliver(struct up_hca *from, const struct up_av *av, uint64_t *after,
 		      bool (*each)(struct up_qp *member, void *arg), void *arg);
 
-/* World stopped. */
-void up_mcast_drop(struct up_mcast_member *m);
+/* Drops memberships of a port's QPs, a batch of them. True: none is left. World stopped. */
+bool up_mcast_leave(struct up_fabric_port *p);
 
 /* worker.c: fills f->workers from f->cfg and starts them. 0 or a negative errno. */
 int up_workers_create(struct up_fabric *f);

@@ -12,6 +12,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Memberships dropped before workers of other ports may go on. */
+#define BATCH 256
+
 /* 4.1.1: a GID that begins with ff is a multicast GID. */
 static bool is_multicast(const struct up_gid *gid)
 {
@@ -68,7 +71,7 @@ static struct up_mcast_member *member_find(struct up_mcast_group *g, const struc
 	return NULL;
 }
 
-void up_mcast_drop(struct up_mcast_member *m)
+static void member_drop(struct up_mcast_member *m)
 {
 	up_list_del(&m->in_group);
 	up_list_del(&m->in_qp);
@@ -131,17 +134,35 @@ int up_mcast_detach(struct up_port *port, const struct up_gid *mgid, struct up_q
 	if (!m)
 		return -ENOENT;
 	up_world_stop(port->fabric);
-	up_mcast_drop(m);
+	member_drop(m);
 	up_world_start(port->fabric);
 	return 0;
 }
 
-void up_mcast_forget(struct up_qp *qp)
+bool up_mcast_forget(struct up_qp *qp)
 {
 	struct up_list *pos, *tmp;
+	unsigned n = 0;
 
-	up_list_each (pos, tmp, &qp->sched.groups)
-		up_mcast_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_qp));
+	up_list_each (pos, tmp, &qp->sched.groups) {
+		if (n++ == BATCH)
+			return false;
+		member_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_qp));
+	}
+	return true;
+}
+
+bool up_mcast_leave(struct up_fabric_port *p)
+{
+	struct up_list *pos, *tmp;
+	unsigned n = 0;
+
+	up_list_each (pos, tmp, &p->memberships) {
+		if (n++ == BATCH)
+			return false;
+		member_drop(UP_CONTAINER_OF(pos, struct up_mcast_member, in_port));
+	}
+	return true;
 }
 
 /*

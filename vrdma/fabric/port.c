@@ -356,20 +356,17 @@ void up_port_attach(struct up_port *port, struct up_hca *hca)
 	up_world_start(port->fabric);
 }
 
-/* Memberships dropped before workers of other ports may go on. */
-#define GROUPS_BATCH 256
-
 void up_port_leave_groups(struct up_port *port)
 {
 	struct up_fabric_port *p = up_fabric_port(port);
 
-	while (!up_list_empty(&p->memberships)) {
+	bool all;
+
+	do {
 		up_world_stop(port->fabric);
-		for (unsigned n = 0; n < GROUPS_BATCH && !up_list_empty(&p->memberships); n++)
-			up_mcast_drop(UP_CONTAINER_OF(p->memberships.next, struct up_mcast_member,
-						      in_port));
+		all = up_mcast_leave(p);
 		up_world_start(port->fabric);
-	}
+	} while (!all);
 }
 
 void up_port_forget_qps(struct up_port *port)

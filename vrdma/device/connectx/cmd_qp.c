@@ -279,7 +279,6 @@ void cx_qp_free(struct cx_qp *qp)
 {
 	cx_uar_use(qp, false);
 	cx_counter_absorb(qp->dev, qp);
-	up_mcast_forget(&qp->base);
 	count_user(qp, -1u);
 	up_qp_destroy(&qp->base);
 	cx_disown(qp->dev, qp->uid);
@@ -301,8 +300,11 @@ enum cx_status cx_destroy_qp(struct cx_cmd *c)
 	if (!qp)
 		return CX_BAD_RES;
 	up_world_stop(c->dev->port->fabric);
-	if (cx_qp_flush(c, qp))
-		cx_qp_free(qp);
+	if (cx_qp_flush(c, qp)) {
+		c->again = !up_mcast_forget(&qp->base);
+		if (!c->again)
+			cx_qp_free(qp);
+	}
 	up_world_start(c->dev->port->fabric);
 	return CX_OK;
 }
