@@ -2,8 +2,13 @@
 /* Descriptors of a client that take for ever to close: the server does not wait for them. */
 #include "test_vfio_client.h"
 
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum { LINGER_S = 3600, GUARD_S = 120 };
 
@@ -227,6 +232,94 @@ static void next_connection_waits(void **state)
 	place_remove(&place);
 }
 
+/*
+ * An epoll descriptor that is locked: somebody takes its events to memory that is not there until
+ * the test says so. Who closes a file that it watches waits for that.
+ */
+struct held {
+	int faults, epoll;
+	struct epoll_event *events; /* a page */
+	pthread_t taker;
+};
+
+#define PAGE 4096
+
+static void *take_events(void *arg)
+{
+	const struct held *h = arg;
+
+	epoll_wait(h->epoll, h->events, 1, -1);
+	return NULL;
+}
+
+/* Watches `fd`, which has events. False: the system does not let us. */
+static bool held_open(struct held *h, int fd)
+{
+	struct uffdio_register page = {.range.len = PAGE, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct uffdio_api api = {.api = UFFD_API};
+	struct epoll_event watch = {.events = EPOLLIN};
+	struct uffd_msg fault;
+
+	h->faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (h->faults < 0)
+		return false;
+	h->events = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(h->events, MAP_FAILED);
+	page.range.start = (uintptr_t)h->events;
+	assert_int_equal(ioctl(h->faults, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(h->faults, UFFDIO_REGISTER, &page), 0);
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	assert_int_equal(epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &watch), 0);
+	assert_int_equal(pthread_create(&h->taker, NULL, take_events, h), 0);
+	/* It has the lock from here on. */
+	assert_int_equal(read(h->faults, &fault, sizeof(fault)), sizeof(fault));
+	return true;
+}
+
+static void held_end(struct held *h)
+{
+	struct uffdio_zeropage page = {.range = {(uintptr_t)h->events, PAGE}};
+
+	assert_int_equal(ioctl(h->faults, UFFDIO_ZEROPAGE, &page), 0);
+	pthread_join(h->taker, NULL);
+	munmap(h->events, PAGE);
+	close(h->epoll);
+	close(h->faults);
+}
+
+/* An eventfd that nobody else has is taken back, and the client leaves with another. */
+static void interrupts_go_meanwhile(void **state)
+{
+	const struct vu_irq_set off = {sizeof(off), VU_IRQ_DATA_NONE | VU_IRQ_ACTION_TRIGGER, 2, 0,
+				       0};
+	struct vu_irq_set on = {sizeof(on), VU_IRQ_DATA_EVENTFD | VU_IRQ_ACTION_TRIGGER, 2, 0, 1};
+	struct held h[2];
+	struct rig rig;
+
+	rig_start(&rig);
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = eventfd(1, EFD_CLOEXEC);
+
+		command_fds(&rig, VU_DEVICE_SET_IRQS, &on, sizeof(on), &fd, 1);
+		expect_ok(&rig, VU_DEVICE_SET_IRQS, 0);
+		if (!held_open(&h[i], fd)) {
+			close(fd);
+			rig_destroy(&rig);
+			skip();
+		}
+		close(fd);
+		if (i)
+			break;
+		command(&rig, VU_DEVICE_SET_IRQS, &off, sizeof(off));
+		expect_ok(&rig, VU_DEVICE_SET_IRQS, 0);
+	}
+	rig_hang_up(&rig);
+	assert_int_equal(rig.dev.disconnects, 1);
+	held_end(&h[0]);
+	held_end(&h[1]);
+	rig_destroy(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +330,7 @@ int main(void)
 		cmocka_unit_test(flood_waits),
 		cmocka_unit_test(next_client_waits),
 		cmocka_unit_test(next_connection_waits),
+		cmocka_unit_test(interrupts_go_meanwhile),
 	};
 	struct rlimit lim;
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int up_vu_irq_init(struct up_vfio_server *srv, const struct up_vfio_config *cfg)
 {
@@ -65,8 +64,9 @@ static void set_vector(struct up_vfio_server *srv, unsigned index, unsigned vect
 		return;
 	*slot = fd;
 	srv->ops->irq_set(srv->dev, index, vector, fd);
+	/* Whoever watches it with epoll may hold up its end as long as they like. */
 	if (previous >= 0)
-		close(previous);
+		up_vu_close(srv->backlog, previous);
 }
 
 static void disable_index(struct up_vfio_server *srv, unsigned index)

@@ -9,8 +9,9 @@
  *
  * Descriptors, and the connection, in which others may wait. What they are is the client's choice,
  * and so is how long it takes to close them: a socket that lingers, a file of a FUSE server, the
- * last reference to gigabytes of memory. Each server has a thread, so that neither another server's
- * clients nor the end of mappings waits for them.
+ * last reference to gigabytes of memory, an eventfd in an epoll set that somebody has locked. Each
+ * server has a thread, so that neither another server's clients nor the end of mappings waits for
+ * them.
  */
 #include "vfio/vfio_internal.h"
 
@@ -31,8 +32,9 @@
  */
 #define MAX_MAPPINGS (32 * VU_MAX_FILES)
 /*
- * The descriptors that a client has reason to send are not closed here, but for its connection.
- * Where more than these wait, the server does until half of them are gone.
+ * Of the descriptors that a client has reason to send only eventfds are closed here, one for each
+ * interrupt that is taken back. Where more than these wait, the server does until half of them are
+ * gone.
  */
 #define MAX_DESCRIPTORS 1024
 
