@@ -454,6 +454,45 @@ static void disconnection_unmaps(void **state)
 	rig_destroy(&rig);
 }
 
+/*
+ * How long a file is that nobody writes to costs its owner nothing. Mapped, it would take what all
+ * clients have of the address space.
+ */
+static void room_is_left_for_others(void **state)
+{
+	const uint64_t tib = UINT64_C(1) << 40;
+	struct rig rig;
+	void *at;
+	int fd;
+
+	(void)state;
+	rig_start(&rig);
+	for (uint64_t size = 64 * tib, iova = 0; size >= tib / 4; iova += size) {
+		struct answer a;
+
+		fd = make_memfd("long", (off_t)size);
+		dma_map(&rig, iova, size, 0, RW, fd);
+		close(fd);
+		a = get_answer(&rig);
+		if (a.header.flags & VU_ERROR)
+			size /= 2;
+		answer_done(&a);
+	}
+	at = mmap(NULL, tib, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	munmap(at, tib);
+	/* A part of such a file is as good as any other memory. */
+	dma_unmap(&rig, 0, 0, VU_UNMAP_ALL);
+	expect_ok(&rig, VU_DMA_UNMAP, 24);
+	fd = make_memfd("long", 64 * (off_t)tib);
+	dma_map(&rig, 0, RAM_SIZE, 32 * tib, RW, fd);
+	expect_ok(&rig, VU_DMA_MAP, 0);
+	assert_int_equal(*up_vfio_server_memory(rig.server), RAM_SIZE);
+	find_hva(&rig, 0)[RAM_SIZE - 1] = 1;
+	close(fd);
+	rig_destroy(&rig);
+}
+
 /* Huge pages are mapped whole, also where a range begins or ends inside one. */
 static void huge_pages(void **state)
 {
@@ -503,6 +542,7 @@ int main(void)
 		cmocka_unit_test(each_client_has_its_share_of_mappings),
 		cmocka_unit_test(device_refuses_a_range),
 		cmocka_unit_test(disconnection_unmaps),
+		cmocka_unit_test(room_is_left_for_others),
 		cmocka_unit_test(huge_pages),
 	};
 

@@ -73,25 +73,47 @@ static struct vu_file *find_file(const struct up_vfio_server *srv, const struct 
 	return NULL;
 }
 
-/* Map [start, end) of the file, and the rest of the pages that these lie in: 0 or an errno. */
-static int map_pages(struct vu_file *f, int fd, uint64_t start, uint64_t end, uint64_t page)
+/*
+ * What one client may have mapped: all clients share an address space of 128 TiB, and how long a
+ * file is that nobody wrote to is its owner's choice. VMs may be promised more memory than there
+ * is, and two mappings of it where parts are read only.
+ */
+static uint64_t most_bytes(void)
 {
+	const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	const uint64_t share = UINT64_C(8) << 40;
+
+	if (host >= share)
+		return host;
+	return 4 * host < share ? 4 * host : share;
+}
+
+/* Map [start, end) of the file, and the rest of the pages that these lie in: 0 or an errno. */
+static int map_pages(const struct up_vfio_server *srv, struct vu_file *f, int fd, uint64_t start,
+		     uint64_t end, uint64_t page)
+{
+	uint64_t most = most_bytes();
+
 	f->offset = start & ~(page - 1);
 	f->length = (size_t)((end - f->offset + page - 1) & ~(page - 1));
+	if (srv->file_bytes > most || f->length > most - srv->file_bytes)
+		return -ENOSPC;
 	f->base = mmap(NULL, f->length, f->prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)f->offset);
 	return f->base == MAP_FAILED ? -errno : 0;
 }
 
-/* The whole file; where the address space has no room for that, what was asked for. */
+/* The whole file; where there is no room for that, what was asked for. */
 static int map_file(struct up_vfio_server *srv, struct vu_file *f, int fd,
 		    const struct vu_dma_map *map, uint64_t size, uint64_t page)
 {
-	int ret = map_pages(f, fd, 0, size, page);
+	int ret = map_pages(srv, f, fd, 0, size, page);
 
 	if (ret < 0)
-		ret = map_pages(f, fd, map->offset, map->offset + map->size, page);
+		ret = map_pages(srv, f, fd, map->offset, map->offset + map->size, page);
 	if (ret < 0) {
-		up_vu_complain(srv, "DMA_MAP: mmap failed: %s", strerror(-ret));
+		up_vu_complain(srv,
+			       "DMA_MAP: cannot map 0x%" PRIx64 " bytes beside 0x%" PRIx64 ": %s",
+			       map->size, srv->file_bytes, strerror(-ret));
 		return ret;
 	}
 	/* Gigabytes of somebody else's memory have no place in a core file or a child. */
