@@ -16,9 +16,14 @@ mkdir -p "$tree"
 tar -c --exclude=./.git --exclude="./$build" --exclude='./build-*' . | tar -x -C "$tree"
 mv "$tree/packaging/debian" "$tree/debian"
 
+# A text that stands for itself as the replacement of sed's s///.
+escape() {
+	printf '%s\n' "$1" | sed 's,[\\/&],\\&,g'
+}
+
 version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
 maintainer=$(git log -1 --format='%an <%ae>' 2>/dev/null) || maintainer='root <root@localhost>'
-sed -i -e "s/@version@/$version/" -e "s/@maintainer@/$maintainer/" -e "s/@date@/$(date -R)/" \
+sed -i -e "s/@version@/$version/" -e "s/@maintainer@/$(escape "$maintainer")/" -e "s/@date@/$(date -R)/" \
 	"$tree/debian/changelog" "$tree/debian/control"
 cd "$tree"
 dpkg-buildpackage --unsigned-source --unsigned-changes --build=binary
