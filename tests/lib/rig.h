@@ -58,7 +58,10 @@ uint64_t rig_now_us(void);
 
 /* How long anything is waited for: a guard against hanging, no bound that is tested. */
 #define RIG_PATIENCE_MS 60000
-/* In a loop that awaits something: fails when this, begun at `start`, takes too long. */
+/*
+ * In a loop that awaits something: fails when this, begun at `start`, takes too long. A process
+ * that does not run meanwhile, on a machine that is stopped, ages by a second.
+ */
 void rig_patience(uint64_t start);
 
 #endif
