@@ -5,6 +5,7 @@
 #include "vfio/sigbus_guard.h"
 
 #include <linux/filter.h>
+#include <linux/memfd.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -333,6 +334,42 @@ static void replacing_page_by_page(void **state)
 	assert_int_equal(run_child(no_room_for_the_range), 0);
 }
 
+enum { HUGE = 2 << 20, NO_HUGE_PAGES = 77 };
+
+/* Of huge pages, none of which there is: they cannot be replaced in parts. */
+static void no_room_for_huge_pages(void)
+{
+	struct up_sigbus_owner owner = {.wake_fd = -1};
+	int fd = memfd_create("huge", MFD_HUGETLB | MFD_HUGE_2MB);
+	volatile uint8_t *p;
+
+	if (fd < 0 || ftruncate(fd, LARGE) < 0)
+		_exit(NO_HUGE_PAGES);
+	p = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED)
+		_exit(NO_HUGE_PAGES);
+	if (up_sigbus_guard_add((void *)(uintptr_t)p, LARGE, PROT_READ | PROT_WRITE, &owner) < 0)
+		_exit(4);
+	refuse_large_mappings();
+	if (ftruncate(fd, 0) < 0)
+		_exit(5);
+	p[HUGE + 4096 * 5] = 2;
+	p[LARGE - 1] = 3;
+	if (p[HUGE + 4096 * 5] != 2 || p[LARGE - 1] != 3 || p[HUGE] || !owner.tripped)
+		_exit(6);
+}
+
+static void replacing_a_huge_page(void **state)
+{
+	int ended;
+
+	(void)state;
+	ended = run_child(no_room_for_huge_pages);
+	if (ended == -NO_HUGE_PAGES)
+		skip();
+	assert_int_equal(ended, 0);
+}
+
 /* The same through the server: the client that shrinks its memory is dropped, the next is served.
  */
 static void server_drops_the_client(void **state)
@@ -403,6 +440,7 @@ int main(void)
 		cmocka_unit_test(faults_during_changes),
 		cmocka_unit_test(others_faults_still_kill),
 		cmocka_unit_test(replacing_page_by_page),
+		cmocka_unit_test(replacing_a_huge_page),
 		cmocka_unit_test(server_drops_the_client),
 		cmocka_unit_test(fault_during_unmap),
 		cmocka_unit_test(table_full_and_reused),

@@ -94,12 +94,22 @@ static bool map_anonymous(uintptr_t start, size_t len, int prot)
 
 /*
  * The whole range at once; where the kernel does not grant that much memory (strict overcommit, a
- * limit on data), the one page that is needed now.
+ * limit on data), the one page that is needed now: the smallest piece that can be replaced, as a
+ * file may have huge ones.
  */
 static bool replace(const struct range *r, uintptr_t addr)
 {
-	return map_anonymous(r->start, r->end - r->start, r->prot) ||
-	       map_anonymous(addr & ~(page_size - 1), page_size, r->prot);
+	if (map_anonymous(r->start, r->end - r->start, r->prot))
+		return true;
+	for (uintptr_t size = page_size; size < r->end - r->start; size *= 2) {
+		uintptr_t start = addr & ~(size - 1);
+
+		if (start < r->start || r->end - start < size)
+			return false;
+		if (map_anonymous(start, size, r->prot))
+			return true;
+	}
+	return false;
 }
 
 static void wake(int fd)
