@@ -225,6 +225,30 @@ static void test_fast_reg_order(void **state)
 	}
 }
 
+/* A key that is destroyed while it is registered: either comes first, and nothing else happens. */
+static void test_destroyed_meanwhile(void **state)
+{
+	struct pair *p = *state;
+	struct gs_link l = gs_link_default();
+
+	l.remote_qpn = p->b.qp->qpn;
+	l.path = gs_path_to(p->b.vm);
+	for (unsigned i = 0; i < 500; i++) {
+		struct gs_mr *mr = gs_mr_alloc(p->a.pd, 16, false);
+		struct gs_wc wc;
+
+		mr->key = (mr->key & ~0xffu) | ((mr->key + 1) & 0xff);
+		gs_post_reg(p->a.qp, i, mr, p->a.buf, 4096, 0, GS_ALL);
+		assert_int_equal(gs_mr_deregister(mr), 0);
+		gs_cq_wait(p->a.scq, &wc, 1);
+		if (wc.status) {
+			assert_int_equal(wc.status, CX_SYND_MW_BIND);
+			gs_qp_to_reset(p->a.qp);
+			gs_qp_bring_up(p->a.qp, &l);
+		}
+	}
+}
+
 /* A process must not map pages of its choice: its QPs have no fast registration (qpc.fre). */
 static void test_fast_reg_by_process(void **state)
 {
@@ -596,6 +620,7 @@ int main(void)
 		KERNEL_TEST(test_rereg),
 		KERNEL_TEST(test_fast_reg),
 		KERNEL_TEST(test_fast_reg_order),
+		KERNEL_TEST(test_destroyed_meanwhile),
 		KERNEL_TEST(test_fast_reg_by_process),
 		KERNEL_TEST(test_fast_reg_list),
 		KERNEL_TEST(test_list),

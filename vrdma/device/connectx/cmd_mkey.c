@@ -274,9 +274,10 @@ static void revoke(struct cx_device *dev, struct up_mr *mr)
 	up_world_start(dev->port->fabric);
 }
 
-static bool is_special(const struct cx_device *dev, const struct up_mr *mr)
+/* By its number: a registration may be under way that changes the rest of another's key. */
+static bool is_special(const struct cx_device *dev, uint32_t index)
 {
-	return mr->key == dev->reserved_key || mr->key == dev->null_key;
+	return index == dev->reserved_key >> 8 || index == dev->null_key >> 8;
 }
 
 enum cx_status cx_destroy_mkey(struct cx_cmd *c)
@@ -285,7 +286,7 @@ enum cx_status cx_destroy_mkey(struct cx_cmd *c)
 
 	if (!mr)
 		return CX_BAD_RES;
-	if (is_special(c->dev, mr))
+	if (is_special(c->dev, cx_cmd_object(c)))
 		return cx_fail(c, CX_BAD_RES, CX_WHY_NO_MKEY);
 	if (!c->work)
 		revoke(c->dev, mr);
