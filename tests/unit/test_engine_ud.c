@@ -54,6 +54,21 @@ static void data_follows_the_header_space(void **state)
 	assert_int_equal(p->hb->ram[540], 0);
 }
 
+/* o11-5.1.1: there is no communication to be established. (ib_mad takes any event for a fatal one.)
+ */
+static void first_datagram_in_rtr_is_no_event(void **state)
+{
+	struct fake_pair *p = *state;
+
+	assert_int_equal(up_qp_modify(&p->b->base, UP_QPS_RESET), 0);
+	fake_raise(p->b, p->a, UP_QPS_RTR);
+	fake_recv(p->b, 0, 1000);
+	post(p, 500);
+	fake_run(p->a);
+	assert_int_equal(fake_wc(p->hb).status, UP_WC_SUCCESS);
+	assert_int_equal(p->b->events[UP_EV_COMM_EST], 0);
+}
+
 /* The key covers all addresses, but there is no memory: nothing is delivered of such a message. */
 static void nothing_arrives_when_the_source_is_no_memory(void **state)
 {
@@ -346,6 +361,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(data_follows_the_header_space),
+		T(first_datagram_in_rtr_is_no_event),
 		T(nothing_arrives_when_the_source_is_no_memory),
 		T(scattered_datagrams_are_bounded),
 		T(scattered_receives_are_bounded),

@@ -176,12 +176,8 @@ static void deliver(struct delivery *d, struct up_qp *to)
 		up_rwlock_read(a < b ? &b->mr_lock : &a->mr_lock);
 	up_lock_take(&to->resp_lock);
 	d->x->cost = 0;
-	if (accepts(d, to) && source_is_there(d)) {
-		if (!to->resp.established && up_qp_state_get(to) == UP_QPS_RTR)
-			up_raise_qp(to, UP_EV_COMM_EST);
-		to->resp.established = true;
+	if (accepts(d, to) && source_is_there(d))
 		deliver_locked(d, to);
-	}
 	up_lock_drop(&to->resp_lock);
 	up_rwlock_drop(&a->mr_lock);
 	if (a != b)
