@@ -238,7 +238,7 @@ static void test_atomic_alignment(void **state)
 		struct gs_send_wr wr = tl_request(p, CX_OP_ATOMIC_FA, &sge);
 
 		wr.raddr += off;
-		expect_remote(p, &wr, CX_SYND_REMOTE_INVAL_REQ, CX_EVENT_WQ_INVAL_REQ_ERROR);
+		expect_remote(p, &wr, CX_SYND_REMOTE_INVAL_REQ, CX_EVENT_WQ_ACCESS_ERROR);
 	}
 }
 

@@ -317,12 +317,13 @@ static void disabled_operation_is_an_invalid_request(void **state)
 	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
 }
 
+/* So it is answered (9.7.4.1); the responder's own side is told of a violation of access. */
 static void misaligned_atomic_is_an_invalid_request(void **state)
 {
 	struct fake_pair *p = *state;
 
 	fake_post_remote(p, UP_OP_FETCH_ADD, 0, 8, 4);
-	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_REQUEST);
+	expect_refusal(p, UP_WC_REM_INV_REQ_ERR, UP_EV_QP_ACCESS);
 }
 
 static void zero_length_ignores_the_key(void **state)

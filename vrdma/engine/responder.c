@@ -233,18 +233,22 @@ static bool remote_use(const struct up_qp *resp, const struct up_send_wr *wr, st
 
 /*
  * May this peer do that here? A request of no bytes names no memory: its key is ignored. *first is
- * where the memory begins, or of no bytes.
+ * where the memory begins, or of no bytes. What is refused has an answer and, apart from that, an
+ * event: an atomic that is not aligned is an invalid request to its sender, and at home a violation
+ * of access (11.6.3).
  */
 static bool may_access(const struct up_qp *resp, const struct up_send_wr *wr, struct up_span *first,
-		       enum up_ack *nak)
+		       enum up_ack *nak, enum up_event *event)
 {
 	uint64_t len = up_op_length(wr);
 	struct up_mr_use use;
 
 	*nak = UP_NAK_REQUEST;
+	*event = UP_EV_QP_REQUEST;
 	first->len = 0;
 	if (!remote_use(resp, wr, &use) || !(resp->attr.access & use.access))
 		return false;
+	*event = UP_EV_QP_ACCESS;
 	if (!up_op_is_write(wr->op) && !resp->attr.max_dest_rd_atomic)
 		return false;
 	if (up_op_is_atomic(wr->op) && wr->raddr % 8)
@@ -265,6 +269,7 @@ static void establish(struct up_qp *resp)
 enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const struct up_send_wr *wr)
 {
 	struct up_responder *r = &resp->resp;
+	enum up_event event;
 	enum up_ack nak;
 
 	if (r->busy) {
@@ -276,9 +281,8 @@ enum up_ack up_responder_begin(struct up_exec *x, struct up_qp *resp, const stru
 	establish(resp);
 	if (up_op_is_send(wr->op))
 		return take_receive(x, resp, wr, true);
-	if (!may_access(resp, wr, &x->there, &nak))
-		return nak_request(x, resp,
-				   nak == UP_NAK_ACCESS ? UP_EV_QP_ACCESS : UP_EV_QP_REQUEST, nak);
+	if (!may_access(resp, wr, &x->there, &nak, &event))
+		return nak_request(x, resp, event, nak);
 	if (wr->op == UP_OP_WRITE_IMM)
 		return take_receive(x, resp, wr, false);
 	r->busy = true;
