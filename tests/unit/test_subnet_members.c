@@ -40,6 +40,16 @@ enum {
 };
 enum { FULL = 1, NON = 2, SEND_ONLY = 4, SEND_ONLY_FULL = 8 };
 
+/* 15.2.5.16, of a path to a group */
+enum {
+	PATH_DGID = 8,
+	PATH_SGID = 24,
+	PATH_MTU = 54,
+	PATH_RATE = 55,
+	PATH_HAS_DGID = 1 << 2,
+	PATH_HAS_SGID = 1 << 3,
+};
+
 #define QKEY 0x12345u
 /* Of one port, sa_mcast.c. */
 #define GROUPS 1024
@@ -146,10 +156,12 @@ static void join_states_add_up(void **state)
 	/* Only what one is can be left, and all of it at once. */
 	assert_int_equal(leave(0, 7, SEND_ONLY_FULL), INVALID);
 	assert_int_equal(leave(0, 7, FULL | SEND_ONLY_FULL), INVALID);
+	/* o15-0.1.14: the answer is what the port still is. */
 	assert_int_equal(leave(0, 7, SEND_ONLY), OK);
-	assert_int_equal(got(0)[MC_SCOPE_JOIN] & 15, SEND_ONLY);
+	assert_int_equal(got(0)[MC_SCOPE_JOIN] & 15, FULL | NON);
 	assert_int_equal(leave(0, 7, SEND_ONLY), INVALID);
-	assert_int_equal(leave(0, 7, FULL), OK);
+	assert_int_equal(leave(0, 7, NON | FULL), OK);
+	assert_int_equal(got(0)[MC_SCOPE_JOIN] & 15, 0);
 	assert_false(group_exists(7));
 }
 
@@ -212,10 +224,70 @@ static void parameters_must_fit(void **state)
 	assert_int_equal(join_with(7, HAS_MTU, MC_MTU, GREATER | 3), OK);
 	/* Nor is a group made that nothing here could be a member of. */
 	assert_int_equal(join_with(8, HAS_MTU, MC_MTU, GREATER | 5), INVALID);
-	assert_int_equal(join_with(8, HAS_RATE, MC_RATE, EXACTLY | 2), INVALID);
+	assert_int_equal(join_with(8, HAS_MTU, MC_MTU, LESS | 1), INVALID);
+	assert_int_equal(join_with(8, HAS_MTU, MC_MTU, EXACTLY | 6), INVALID);
+	assert_int_equal(join_with(8, HAS_RATE, MC_RATE, EXACTLY | 13), INVALID);
+	assert_int_equal(join_with(8, HAS_RATE, MC_RATE, GREATER | 16), INVALID);
+	assert_int_equal(join_with(8, HAS_RATE, MC_RATE, EXACTLY | 60), INVALID);
 	assert_int_equal(join_with(8, 0, MC_PKEY, 1), INVALID);
 	assert_int_equal(join_with(8, 0, MC_MGID, 0xfe), INVALID);
 	assert_false(group_exists(8));
+}
+
+/* 15.2.5.17.2: who makes a group may ask for less than the fabric has, and all members get that. */
+static void creator_chooses_what_a_group_has(void **state)
+{
+	static const struct {
+		uint64_t mask;
+		unsigned at, value, made;
+	} asks[] = {
+		{HAS_MTU, MC_MTU, EXACTLY | 3, 3},    {HAS_MTU, MC_MTU, LESS | 5, 4},
+		{HAS_MTU, MC_MTU, GREATER | 1, 5},    {HAS_MTU, MC_MTU, LARGEST | 1, 5},
+		{HAS_MTU, MC_MTU, LESS | 20, 5},      {HAS_RATE, MC_RATE, EXACTLY | 2, 2},
+		{HAS_RATE, MC_RATE, LESS | 8, 12},    {HAS_RATE, MC_RATE, GREATER | 2, 16},
+		{HAS_RATE, MC_RATE, LARGEST | 2, 16}, {HAS_RATE, MC_RATE, LESS | 17, 16},
+	};
+	uint8_t *r;
+
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(asks); i++) {
+		assert_int_equal(join_with(8, asks[i].mask, asks[i].at, asks[i].value), OK);
+		assert_int_equal(got(1)[asks[i].at], EXACTLY | asks[i].made);
+		/* Who joins, and who asks for a path to it, meets what it has. */
+		member_request(0, SET, JOINS | asks[i].mask, 8, FULL)[asks[i].at] =
+			(uint8_t)(GREATER | asks[i].made);
+		assert_int_equal(sa_call(&rig.guest[0]), INVALID);
+		member_request(0, SET, JOINS | asks[i].mask, 8, FULL)[asks[i].at] =
+			(uint8_t)(EXACTLY | asks[i].made);
+		assert_int_equal(sa_call(&rig.guest[0]), OK);
+		assert_int_equal(got(0)[asks[i].at], EXACTLY | asks[i].made);
+		r = sa_prepare(&rig.guest[2], GET, PATH_RECORD, PATH_HAS_DGID | PATH_HAS_SGID);
+		put_mgid(r + PATH_DGID, 8);
+		sa_put_gid(r + PATH_SGID, &rig.guest[2]);
+		assert_int_equal(sa_call(&rig.guest[2]), OK);
+		assert_int_equal(got(2)[asks[i].at == MC_MTU ? PATH_MTU : PATH_RATE],
+				 EXACTLY | asks[i].made);
+		assert_int_equal(leave(0, 8, FULL), OK);
+		assert_int_equal(leave(1, 8, FULL), OK);
+	}
+}
+
+/* o15-0.1.6 */
+static void name_of_a_group_must_be_valid(void **state)
+{
+	static const struct {
+		uint8_t mgid[4];
+		unsigned status;
+	} names[] = {
+		{{0xff, 0x12, 0xa0, 0x1c}, OK},	     {{0xff, 0x02, 0, 0}, OK},
+		{{0xff, 0x1f, 0xa0, 0x1b}, OK},	     {{0xff, 0x15, 0x60, 0x1b}, OK},
+		{{0xef, 0x12, 0xa0, 0x1c}, INVALID}, {{0xff, 0x22, 0xa0, 0x1c}, INVALID},
+		{{0xff, 0x82, 0x40, 0x1b}, INVALID}, {{0xff, 0x12, 0xa0, 0x1b}, INVALID},
+	};
+
+	for (unsigned i = 0; i < UP_ARRAY_SIZE(names); i++) {
+		memcpy(member_request(0, SET, CREATES, i, FULL) + MC_MGID, names[i].mgid, 4);
+		assert_int_equal(sa_call(&rig.guest[0]), names[i].status);
+	}
 }
 
 /* 15.2.5.17.2: an MGID of zeroes asks the manager for one. */
@@ -349,6 +421,8 @@ int main(void)
 		T(send_only_makes_no_group),
 		T(creation_needs_components),
 		T(parameters_must_fit),
+		T(creator_chooses_what_a_group_has),
+		T(name_of_a_group_must_be_valid),
 		T(manager_names_a_group),
 		T(port_speaks_for_itself_only),
 		T(port_that_goes_down_is_no_member),

@@ -13,9 +13,10 @@
 #include "subnet/sa_layout.h"
 
 /*
- * What every path and group of this fabric has: MTU 4096, 100 Gb/s (four lanes at EDR, as the
- * ports say), and a packet's lifetime of 4.096 us << 14, 67 ms. Nothing takes that long here; a
- * connection's time-outs are made from it, and a guest that is gone is noticed after a second.
+ * What every path of this fabric has, and every group unless who made it asked for less: MTU 4096,
+ * 100 Gb/s (four lanes at EDR, as the ports say), and a packet's lifetime of 4.096 us << 14, 67 ms.
+ * Nothing takes that long here; a connection's time-outs are made from it, and a guest that is gone
+ * is noticed after a second.
  */
 enum { SN_MTU = 5, SN_RATE = 16, SN_LIFE = 14 };
 
@@ -92,8 +93,8 @@ unsigned sa_rate_rank(unsigned rate);
 int sa_groups_init(struct sn_manager *m);
 void sa_groups_fini(struct sn_manager *m);
 void sa_groups_port_down(struct sn_manager *m, const struct up_port *port);
-/* The MLID of a group, 0 when there is none. */
-uint16_t sa_group_mlid(const struct sn_manager *m, const uint8_t mgid[16]);
+/* What a group is, but for a member's port and join state; NULL when there is none. */
+const struct sa_mc_member *sa_group_record(const struct sn_manager *m, const uint8_t mgid[16]);
 
 /* sa_service.c */
 void sa_services_fini(struct sn_manager *m);

@@ -31,7 +31,9 @@ struct sa_group {
 static const struct sa_mc_member broadcast = {
 	.mgid = {0xff, 0x12, 0x40, 0x1b, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},
 	.qkey = {0, 0, 0x0b, 0x1b},
+	.mtu = SA_EXACTLY << 6 | SN_MTU,
 	.pkey = {0xff, 0xff},
+	.rate = SA_EXACTLY << 6 | SN_RATE,
 };
 
 static struct sa_group *find_group(const struct sa_groups *gs, const uint8_t mgid[16])
@@ -58,8 +60,6 @@ static struct sa_group *create_group(struct sa_groups *gs, const struct sa_mc_me
 	g->r = *r;
 	memset(g->r.port_gid, 0, sizeof(g->r.port_gid));
 	up_put_be16(g->r.mlid, (uint16_t)(UP_LID_MULTICAST + id));
-	g->r.mtu = SA_EXACTLY << 6 | SN_MTU;
-	g->r.rate = SA_EXACTLY << 6 | SN_RATE;
 	g->r.life = SA_EXACTLY << 6 | SN_LIFE;
 	/* The scope is in the MGID, 4.1.1. */
 	g->r.scope_join = (uint8_t)((r->mgid[1] & 0xf) << 4);
@@ -100,7 +100,8 @@ static void put_group(struct sa_groups *gs, struct sa_group *g)
 
 	if (g->permanent)
 		return;
-	up_list_each (pos, tmp, &g->members) {
+	/* The analyzer does not see that a member that was dropped is no longer in the list. */
+	up_list_each (pos, tmp, &g->members) { /* NOLINT(clang-analyzer-unix.Malloc) */
 		if (UP_CONTAINER_OF(pos, struct sa_member, in_group)->states & CREATES)
 			return;
 	}
@@ -159,11 +160,11 @@ void sa_groups_port_down(struct sn_manager *m, const struct up_port *port)
 	}
 }
 
-uint16_t sa_group_mlid(const struct sn_manager *m, const uint8_t mgid[16])
+const struct sa_mc_member *sa_group_record(const struct sn_manager *m, const uint8_t mgid[16])
 {
 	const struct sa_group *g = find_group(&m->groups, mgid);
 
-	return g ? up_get_be16(g->r.mlid) : 0;
+	return g ? &g->r : NULL;
 }
 
 /* Bits of the word that SL, flow label and hop limit share. */
@@ -184,8 +185,9 @@ static bool group_matches(const struct sa_query *q, const struct sa_mc_member *a
 	       sa_same(q, SA_MC_MLID, asked->mlid, have->mlid, sizeof(have->mlid)) &&
 	       sa_same(q, SA_MC_TCLASS, &asked->tclass, &have->tclass, 1) &&
 	       sa_same(q, SA_MC_PKEY, asked->pkey, have->pkey, sizeof(have->pkey)) &&
-	       sa_selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) &&
-	       sa_selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank) &&
+	       sa_selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, have->mtu & 0x3f, NULL) &&
+	       sa_selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, have->rate & 0x3f,
+			  sa_rate_rank) &&
 	       sa_selects(q, SA_MC_LIFE_SELECTOR, SA_MC_LIFE, asked->life, SN_LIFE, NULL) &&
 	       !(differ & sl_flow_hop_bits(q));
 }
@@ -260,6 +262,39 @@ static void name_group(struct sa_groups *gs, uint8_t mgid[16])
 	while (find_group(gs, mgid));
 }
 
+/*
+ * o15-0.1.6, what an MGID that a request names may be: of the flags only that it is transient is
+ * known, and those with the manager's own signature are the manager's to give, as far as a link
+ * reaches.
+ */
+static bool may_be_named(const uint8_t mgid[16])
+{
+	if (mgid[0] != 0xff || (mgid[1] & 0xe0))
+		return false;
+	return mgid[2] != 0xa0 || mgid[3] != 0x1b || (mgid[1] & 0xf) != 2;
+}
+
+/*
+ * Of what every port here can do, at most `most`, the greatest that satisfies the request, with its
+ * selector; 0: there is none.
+ */
+static uint8_t choose(const struct sa_query *q, uint64_t selector, uint64_t value, uint8_t asked,
+		      unsigned most, unsigned (*rank)(unsigned))
+{
+	unsigned best = 0, best_rank = 0;
+
+	for (unsigned code = 1; code < 64; code++) {
+		unsigned r = rank ? rank(code) : code;
+
+		if (r <= best_rank || r > (rank ? rank(most) : most) ||
+		    !sa_selects(q, selector, value, asked, code, rank))
+			continue;
+		best = code;
+		best_rank = r;
+	}
+	return best ? (uint8_t)(SA_EXACTLY << 6 | best) : 0;
+}
+
 static enum sa_status make_group(struct sa_query *q, const struct sa_mc_member *asked,
 				 struct sa_group **made)
 {
@@ -271,13 +306,13 @@ static enum sa_status make_group(struct sa_query *q, const struct sa_mc_member *
 		return SA_REQ_INVALID;
 	if ((q->mask & needed) != needed)
 		return SA_INSUFFICIENT_COMPONENTS;
-	if ((up_get_be16(asked->pkey) & 0x7fff) != 0x7fff ||
-	    !sa_selects(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL) ||
-	    !sa_selects(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank))
+	r.mtu = choose(q, SA_MC_MTU_SELECTOR, SA_MC_MTU, asked->mtu, SN_MTU, NULL);
+	r.rate = choose(q, SA_MC_RATE_SELECTOR, SA_MC_RATE, asked->rate, SN_RATE, sa_rate_rank);
+	if ((up_get_be16(asked->pkey) & 0x7fff) != 0x7fff || !r.mtu || !r.rate)
 		return SA_REQ_INVALID;
 	if (memcmp(asked->mgid, none, sizeof(none)) == 0)
 		name_group(&q->m->groups, r.mgid);
-	else if (asked->mgid[0] != 0xff)
+	else if (!may_be_named(asked->mgid))
 		return SA_REQ_INVALID;
 	*made = create_group(&q->m->groups, &r);
 	return *made ? SA_OK : SA_NO_RESOURCES;
@@ -334,8 +369,9 @@ static enum sa_status leave(struct sa_query *q, const struct sa_mc_member *asked
 		return status;
 	if (!m || (m->states & states) != states)
 		return SA_REQ_INVALID;
-	answer_with(q, g, m->port, states);
 	m->states &= (uint8_t)~states;
+	/* o15-0.1.14: what the port still is. */
+	answer_with(q, g, m->port, m->states);
 	if (!m->states)
 		drop_member(&q->m->groups, m);
 	put_group(&q->m->groups, g);

@@ -6,8 +6,7 @@
 struct end {
 	bool all; /* neither GID nor LID is named */
 	struct up_port *port;
-	const uint8_t *mgid; /* a group instead, with its LID; as destination only */
-	uint16_t mlid;
+	const struct sa_mc_member *group; /* instead; as destination only */
 };
 
 static struct end find_end(const struct sa_query *q, bool by_gid, const uint8_t gid[16],
@@ -41,18 +40,31 @@ unsigned sa_rate_rank(unsigned rate)
 	return 0;
 }
 
-static bool has_what_is_asked(const struct sa_query *q, const struct sa_path_record *r)
+/* What a path to `dst` has, with the selector that its record carries. */
+static uint8_t mtu_of(const struct end *dst)
+{
+	return dst->group ? dst->group->mtu : SA_EXACTLY << 6 | SN_MTU;
+}
+
+static uint8_t rate_of(const struct end *dst)
+{
+	return dst->group ? dst->group->rate : SA_EXACTLY << 6 | SN_RATE;
+}
+
+static bool has_what_is_asked(const struct sa_query *q, const struct sa_path_record *r,
+			      const struct end *dst)
 {
 	if ((q->mask & SA_PATH_PKEY) && (up_get_be16(r->pkey) & 0x7fff) != 0x7fff)
 		return false;
-	return sa_selects(q, SA_PATH_MTU_SELECTOR, SA_PATH_MTU, r->mtu, SN_MTU, NULL) &&
-	       sa_selects(q, SA_PATH_RATE_SELECTOR, SA_PATH_RATE, r->rate, SN_RATE, sa_rate_rank) &&
+	return sa_selects(q, SA_PATH_MTU_SELECTOR, SA_PATH_MTU, r->mtu, mtu_of(dst) & 0x3f, NULL) &&
+	       sa_selects(q, SA_PATH_RATE_SELECTOR, SA_PATH_RATE, r->rate, rate_of(dst) & 0x3f,
+			  sa_rate_rank) &&
 	       sa_selects(q, SA_PATH_LIFE_SELECTOR, SA_PATH_LIFE, r->life, SN_LIFE, NULL);
 }
 
 /* False when the table is full. */
-static bool add_path(struct sa_query *q, const struct up_port *src, const uint8_t dgid[16],
-		     uint16_t dlid)
+static bool add_path(struct sa_query *q, const struct up_port *src, const struct end *dst,
+		     const uint8_t dgid[16], uint16_t dlid)
 {
 	const struct sa_path_record *asked = (const struct sa_path_record *)q->record;
 	struct sa_path_record *r = sa_table_add(q->table);
@@ -68,8 +80,8 @@ static bool add_path(struct sa_query *q, const struct up_port *src, const uint8_
 	/* Service levels are all alike: the one that was asked for. */
 	if (q->mask & SA_PATH_SL)
 		up_put_be16(r->qos_sl, up_get_be16(asked->qos_sl) & 0xf);
-	r->mtu = SA_EXACTLY << 6 | SN_MTU;
-	r->rate = SA_EXACTLY << 6 | SN_RATE;
+	r->mtu = mtu_of(dst);
+	r->rate = rate_of(dst);
 	r->life = SA_EXACTLY << 6 | SN_LIFE;
 	return true;
 }
@@ -78,10 +90,10 @@ static bool add_paths_from(struct sa_query *q, const struct up_port *src, const 
 {
 	struct up_port *p = dst->all ? up_port_next_of_tenant(q->m->port, NULL) : dst->port;
 
-	if (dst->mlid)
-		return add_path(q, src, dst->mgid, dst->mlid);
+	if (dst->group)
+		return add_path(q, src, dst, dst->group->mgid, up_get_be16(dst->group->mlid));
 	while (p) {
-		if (p->active && !add_path(q, src, p->gid.raw, p->lid))
+		if (p->active && !add_path(q, src, dst, p->gid.raw, p->lid))
 			return false;
 		p = dst->all ? up_port_next_of_tenant(q->m->port, p) : NULL;
 	}
@@ -101,10 +113,10 @@ static void add_paths(struct sa_query *q, const struct end *src, const struct en
 
 static struct end find_group(const struct sa_query *q, const struct sa_path_record *r)
 {
-	struct end e = {.mgid = r->dgid, .mlid = sa_group_mlid(q->m, r->dgid)};
+	struct end e = {.group = sa_group_record(q->m, r->dgid)};
 
-	if ((q->mask & SA_PATH_DLID) && up_get_be16(r->dlid) != e.mlid)
-		e.mlid = 0;
+	if (e.group && !sa_same(q, SA_PATH_DLID, r->dlid, e.group->mlid, sizeof(r->dlid)))
+		e.group = NULL;
 	return e;
 }
 
@@ -123,7 +135,7 @@ enum sa_status sa_path_record(struct sa_query *q)
 	/* 15.2.5.16: Get names both ends; a table may have all of either. */
 	if (q->method == SA_GET && (src.all || dst.all))
 		return SA_INSUFFICIENT_COMPONENTS;
-	if (has_what_is_asked(q, r))
+	if (has_what_is_asked(q, r, &dst))
 		add_paths(q, &src, &dst);
 	return SA_OK;
 }
