@@ -122,6 +122,11 @@ void gs_uar_store64(struct gs_vm *vm, uint32_t uar, uint32_t off, uint64_t word)
 		__atomic_store_n((uint64_t *)(vm->uar_mem + at), be, __ATOMIC_RELEASE);
 		return;
 	}
+	if (vm->halves) {
+		gs_reg_write(vm, at, (uint32_t)(word >> 32));
+		gs_reg_write(vm, at + 4, (uint32_t)word);
+		return;
+	}
 	err = gs_vfio_write(&vm->vfio, GS_BAR0, at, &be, sizeof(be));
 	if (err)
 		gs_fail("doorbell at %#lx: %s", at, strerror(-err));

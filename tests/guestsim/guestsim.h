@@ -142,6 +142,7 @@ struct gs_vm {
 	pthread_mutex_t ram_lock;
 	/* Registers */
 	uint8_t *uar_mem; /* BAR0 as mapped; NULL when UAR stores trap */
+	bool halves;	  /* then those of 8 bytes are two of 4, as a guest of 32 bits has them */
 	uint64_t bar_size;
 	int irq_fd[GS_VECTORS];
 	/* Commands (gs_cmd.c) */

@@ -247,6 +247,24 @@ static void test_comm_est(void **state)
 	gs_event_expect_none(p->b.vm, CX_EVENT_COMM_EST, 20);
 }
 
+/* Doorbells that trap, the word in two stores, while a worker looks at the page. */
+static void test_doorbells_in_halves(void **state)
+{
+	const struct gs_vm_opts opts = {.no_mmap = true};
+	struct gs_link l = gs_link_default();
+	struct pair p = {0};
+
+	tl_side_open(&p.b, 1);
+	p.a.vm = gs_vm_open(gs_daemon_socket(&tl_daemon, 0), &opts);
+	p.a.vm->halves = true;
+	tl_side_fill(&p.a);
+	tl_connect(&p, GS_RC, &l);
+	for (unsigned i = 0; i < 200; i++)
+		tl_ping(&p);
+	tl_side_close(&p.a);
+	tl_side_close(&p.b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,7 +273,7 @@ int main(void)
 		QUICK_TEST(test_reset_forgets), QUICK_TEST(test_malformed),
 		QUICK_TEST(test_wrong_service), QUICK_TEST(test_doorbell_ahead),
 		QUICK_TEST(test_cq_overrun),	QUICK_TEST(test_cq_overrun_ignored),
-		QUICK_TEST(test_comm_est),
+		QUICK_TEST(test_comm_est),	cmocka_unit_test(test_doorbells_in_halves),
 	};
 
 	tl_init();

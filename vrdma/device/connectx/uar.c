@@ -321,17 +321,23 @@ unsigned cx_poll(struct up_hca *hca, uint64_t now, uint64_t *due)
 	return found + cx_cq_watch(dev, now, due);
 }
 
-/* The worker looks at the page as well. */
+/* The worker looks at the page as well. Drivers store words of 8 bytes, or halves of them. */
 static void store(uint8_t *at, const void *buf, size_t len)
 {
+	const uint8_t *from = buf;
 	uint64_t word;
+	uint32_t half;
 
-	if (len != sizeof(word) || (uintptr_t)at % sizeof(word)) {
-		memcpy(at, buf, len);
-		return;
+	if (len == sizeof(word) && (uintptr_t)at % sizeof(word) == 0) {
+		memcpy(&word, from, sizeof(word));
+		__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
+	} else if (len == sizeof(half) && (uintptr_t)at % sizeof(half) == 0) {
+		memcpy(&half, from, sizeof(half));
+		__atomic_store_n((uint32_t *)(void *)at, half, __ATOMIC_RELEASE);
+	} else {
+		for (size_t i = 0; i < len; i++)
+			__atomic_store_n(&at[i], from[i], __ATOMIC_RELAXED);
 	}
-	memcpy(&word, buf, sizeof(word));
-	__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
 }
 
 /*
@@ -341,7 +347,6 @@ static void store(uint8_t *at, const void *buf, size_t len)
 void cx_uar_write(struct cx_device *dev, uint64_t off, const void *buf, size_t len)
 {
 	uint32_t at = (uint32_t)off % CX_UAR_PAGE_SIZE;
-	uint64_t word;
 
 	if (!up_range_inside(off, len, CX_UAR_OFFSET, CX_BAR0_SIZE - CX_UAR_OFFSET) || len > 64)
 		return;
@@ -350,10 +355,9 @@ void cx_uar_write(struct cx_device *dev, uint64_t off, const void *buf, size_t l
 		uint32_t start = CX_UAR_BF_OFFSET + k * CX_UAR_BF_STRIDE;
 
 		/* Told once the second half is there: it has the QP's number. */
-		if (at + len < start + sizeof(word) || at >= start + sizeof(word))
+		if (at + len < start + sizeof(uint64_t) || at >= start + sizeof(uint64_t))
 			continue;
-		memcpy(&word, dev->uar_mem + off - at + start, sizeof(word));
-		take_hint(dev, word);
+		take_hint(dev, up_fetch_u64(dev->uar_mem + off - at + start));
 	}
 	up_worker_wake(dev->port->worker);
 }
