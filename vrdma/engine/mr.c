@@ -108,26 +108,35 @@ int up_mr_make_table(struct up_mr *mr)
 	return 0;
 }
 
-struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+struct up_mr *up_mr_alloc(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
 {
-	struct up_mr *mr;
-	int64_t index;
-
 	if (hca->mr_bytes + MR_BYTES + table_bytes(kind, capacity) > memory_limit(&hca->mem)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	mr = alloc_mr(hca->arena, kind, capacity);
-	if (!mr)
-		return NULL;
-	index = up_table_add(&hca->mrs, mr);
-	if (index < 0) {
+	return alloc_mr(hca->arena, kind, capacity);
+}
+
+int up_mr_link(struct up_hca *hca, struct up_mr *mr)
+{
+	int64_t index = up_table_add(&hca->mrs, mr);
+
+	if (index < 0)
+		return -ENOSPC;
+	mr->key = (uint32_t)index << 8;
+	hca->mr_bytes += footprint(mr);
+	return 0;
+}
+
+struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+{
+	struct up_mr *mr = up_mr_alloc(hca, kind, capacity);
+
+	if (mr && up_mr_link(hca, mr)) {
 		up_mr_free(mr);
 		errno = ENOSPC;
 		return NULL;
 	}
-	mr->key = (uint32_t)index << 8;
-	hca->mr_bytes += footprint(mr);
 	return mr;
 }
 

@@ -87,6 +87,12 @@ struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t ca
  * against the bound from the start, so that making it (0 or -ENOMEM) does not.
  */
 struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
+/*
+ * The same in two steps, of which the first needs no stopped world. NULL with errno ENOMEM, to be
+ * freed if not linked; 0 or -ENOSPC.
+ */
+struct up_mr *up_mr_alloc(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
+int up_mr_link(struct up_hca *hca, struct up_mr *mr);
 int up_mr_make_table(struct up_mr *mr);
 void up_mr_destroy(struct up_hca *hca, struct up_mr *mr);
 /* The same in two steps, of which the second needs no stopped world. */

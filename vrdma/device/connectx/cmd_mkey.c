@@ -214,14 +214,18 @@ static enum cx_status begin(struct cx_cmd *c, const uint8_t *mkc, const struct s
 	struct cx_device *dev = c->dev;
 	enum cx_status status;
 	struct up_mr *mr;
+	int err;
 
-	up_world_stop(dev->port->fabric);
-	mr = up_mr_create_empty(&dev->hca, shape->kind, shape->capacity);
-	up_world_start(dev->port->fabric);
-	if (!mr && errno == ENOSPC)
-		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
+	mr = up_mr_alloc(&dev->hca, shape->kind, shape->capacity);
 	if (!mr)
 		return cx_fail(c, CX_LIM_ERR, CX_WHY_NO_MEMORY);
+	up_world_stop(dev->port->fabric);
+	err = up_mr_link(&dev->hca, mr);
+	up_world_start(dev->port->fabric);
+	if (err) {
+		up_mr_free(mr);
+		return cx_fail(c, CX_NO_RES, CX_WHY_TABLE_FULL);
+	}
 	status = fill(c, mr, mkc, shape);
 	if (status == CX_OK)
 		status = claim(c, mr, shape);
@@ -331,32 +335,36 @@ enum cx_status cx_query_mkey(struct cx_cmd *c)
 	return CX_OK;
 }
 
-static struct up_mr *special(struct cx_device *dev, enum up_mr_kind kind, uint32_t *key)
+static struct up_mr *special(struct cx_device *dev, enum up_mr_kind kind)
 {
-	struct up_mr *mr = up_mr_create(&dev->hca, kind, 0);
+	struct up_mr *mr = up_mr_alloc(&dev->hca, kind, 0);
 
 	if (!mr)
 		return NULL;
 	mr->absolute = true;
 	mr->access = UP_ACCESS_LOCAL_READ | UP_ACCESS_LOCAL_WRITE;
+	mr->privileged = kind == UP_MR_PHYS;
 	mr->valid = true;
-	*key = mr->key;
 	return mr;
 }
 
-/* Those of QUERY_SPECIAL_CONTEXTS. */
+/* Those of QUERY_SPECIAL_CONTEXTS. The table is empty, and has room for them. */
 int cx_special_mkeys_create(struct cx_device *dev)
 {
-	struct up_mr *all, *none = NULL;
+	struct up_mr *all = special(dev, UP_MR_PHYS), *none = special(dev, UP_MR_NULL);
 
-	up_world_stop(dev->port->fabric);
-	all = special(dev, UP_MR_PHYS, &dev->reserved_key);
-	if (all) {
-		all->privileged = true;
-		none = special(dev, UP_MR_NULL, &dev->null_key);
-		if (!none)
-			up_mr_destroy(&dev->hca, all);
+	if (!all || !none) {
+		if (all)
+			up_mr_free(all);
+		if (none)
+			up_mr_free(none);
+		return -ENOMEM;
 	}
+	up_world_stop(dev->port->fabric);
+	up_mr_link(&dev->hca, all);
+	up_mr_link(&dev->hca, none);
 	up_world_start(dev->port->fabric);
-	return none ? 0 : -errno;
+	dev->reserved_key = all->key;
+	dev->null_key = none->key;
+	return 0;
 }
