@@ -50,6 +50,7 @@ struct gone {
 struct vu_backlog {
 	pthread_mutex_t lock;
 	struct gone *first; /* under lock, as is all that follows */
+	struct gone **end;  /* where the next one goes */
 	unsigned waiting;   /* of these, and the one that is being released */
 	bool running;	    /* the thread */
 	bool full;
@@ -57,7 +58,7 @@ struct vu_backlog {
 	int wake_fd; /* its eventfd, written when the backlog is not full any more */
 };
 
-static struct vu_backlog mappings = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct vu_backlog mappings = {.lock = PTHREAD_MUTEX_INITIALIZER, .end = &mappings.first};
 
 struct vu_backlog *up_vu_backlog_create(int wake_fd)
 {
@@ -65,6 +66,7 @@ struct vu_backlog *up_vu_backlog_create(int wake_fd)
 
 	if (b) {
 		pthread_mutex_init(&b->lock, NULL);
+		b->end = &b->first;
 		b->wake_fd = wake_fd;
 	}
 	return b;
@@ -104,7 +106,7 @@ static void release(const struct gone *g)
 	}
 }
 
-/* The next one; NULL ends the thread. */
+/* The oldest one; NULL ends the thread. */
 static struct gone *take(struct vu_backlog *b, bool *orphan)
 {
 	struct gone *next;
@@ -115,6 +117,8 @@ static struct gone *take(struct vu_backlog *b, bool *orphan)
 		b->first = next->next;
 	else
 		b->running = false;
+	if (!b->first)
+		b->end = &b->first;
 	*orphan = b->orphan;
 	pthread_mutex_unlock(&b->lock);
 	return next;
@@ -175,8 +179,9 @@ static bool give(struct vu_backlog *b, const struct gone *what, unsigned most)
 	pthread_mutex_lock(&b->lock);
 	taken = b->waiting < most && start(b);
 	if (taken) {
-		g->next = b->first;
-		b->first = g;
+		g->next = NULL;
+		*b->end = g;
+		b->end = &g->next;
 		b->waiting++;
 	}
 	pthread_mutex_unlock(&b->lock);
