@@ -239,6 +239,15 @@ static void change(struct shadow *s, struct fuzz_input *in)
 	apply(s);
 }
 
+/* Its table is made once it is written to. */
+static struct up_mr *create_empty(enum up_mr_kind kind, uint32_t capacity)
+{
+	struct up_mr *mr = up_mr_alloc(&m.hca, kind, capacity);
+
+	CHECK(mr && !up_mr_link(&m.hca, mr));
+	return mr;
+}
+
 static void create(struct fuzz_input *in)
 {
 	struct shadow *s = m.mrs;
@@ -251,8 +260,7 @@ static void create(struct fuzz_input *in)
 	if (s == m.mrs + MAX_MRS)
 		return;
 	memset(s, 0, sizeof(*s));
-	s->mr = pick & 0x80 ? up_mr_create_empty(&m.hca, kind, capacity)
-			    : up_mr_create(&m.hca, kind, capacity);
+	s->mr = pick & 0x80 ? create_empty(kind, capacity) : up_mr_create(&m.hca, kind, capacity);
 	CHECK(s->mr && !s->mr->valid && s->mr->kind == kind && s->mr->capacity == capacity);
 	CHECK(up_mr_get(&m.hca, s->mr->key) == s->mr && !find(s->mr->key));
 	s->state = *s->mr;

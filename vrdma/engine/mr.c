@@ -128,23 +128,18 @@ int up_mr_link(struct up_hca *hca, struct up_mr *mr)
 	return 0;
 }
 
-struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
+struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
 {
 	struct up_mr *mr = up_mr_alloc(hca, kind, capacity);
 
-	if (mr && up_mr_link(hca, mr)) {
+	if (!mr)
+		return NULL;
+	if (up_mr_link(hca, mr)) {
 		up_mr_free(mr);
 		errno = ENOSPC;
 		return NULL;
 	}
-	return mr;
-}
-
-struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity)
-{
-	struct up_mr *mr = up_mr_create_empty(hca, kind, capacity);
-
-	if (mr && up_mr_make_table(mr)) {
+	if (up_mr_make_table(mr)) {
 		up_mr_destroy(hca, mr);
 		errno = ENOMEM;
 		return NULL;

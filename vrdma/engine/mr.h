@@ -82,14 +82,11 @@ struct up_span {
  */
 struct up_mr *up_mr_create(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
 /*
- * The same without the table, which up_mr_make_table() makes before anything is written to it: a
- * driver keeps thousands of large regions in reserve, and most are never used. The table counts
- * against the bound from the start, so that making it (0 or -ENOMEM) does not.
- */
-struct up_mr *up_mr_create_empty(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
-/*
- * The same in two steps, of which the first needs no stopped world. NULL with errno ENOMEM, to be
- * freed if not linked; 0 or -ENOSPC.
+ * The same in steps. Of allocating (NULL with errno ENOMEM; to be freed if not linked) and putting
+ * it in the table of regions (0 or -ENOSPC) the first needs no stopped world. Its own table
+ * up_mr_make_table() makes before anything is written to it: a driver keeps thousands of large
+ * regions in reserve, and most are never used. That table counts against the bound from the start,
+ * so that making it (0 or -ENOMEM) does not.
  */
 struct up_mr *up_mr_alloc(struct up_hca *hca, enum up_mr_kind kind, uint32_t capacity);
 int up_mr_link(struct up_hca *hca, struct up_mr *mr);
