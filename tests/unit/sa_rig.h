@@ -61,7 +61,23 @@ enum {
 	MC_MEMBER_RECORD = 0x38,
 };
 
-/* 15.2.5.16: how a value is asked for, above it in its byte. */
+/* 15.2.5.16: where the fields of a path lie, and that its ends are named. */
+enum {
+	PATH_DGID = 8,
+	PATH_SGID = 24,
+	PATH_DLID = 40,
+	PATH_SLID = 42,
+	PATH_REVERSIBLE = 49,
+	PATH_PKEY = 50,
+	PATH_SL = 52,
+	PATH_MTU = 54,
+	PATH_RATE = 55,
+	PATH_LIFE = 56,
+	PATH_BYTES = 64,
+};
+enum { PATH_HAS_DGID = 1 << 2, PATH_HAS_SGID = 1 << 3 };
+
+/* The same: how a value is asked for, above it in its byte. */
 enum { GREATER = 0 << 6, LESS = 1 << 6, EXACTLY = 2 << 6, LARGEST = 3 << 6 };
 
 extern const uint8_t sa_broadcast[16]; /* IPoIB's group of everyone: RFC 4391, section 4 */

@@ -3,6 +3,7 @@
  * What the journal gets (daemon/journal.h), and a journal that stands still. sd_journal_sendv() is
  * the test's own, in the place of libsystemd's.
  */
+#include "journal_stream.h"
 #include "unit.h"
 
 #include "base/log.h"
@@ -10,9 +11,7 @@
 
 #include <semaphore.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 /* A function, and not a macro that calls another one with the place in the source. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
@@ -42,20 +41,13 @@ int sd_journal_sendv(const struct iovec *iov, int n)
 	return 0;
 }
 
-/* stderr is the stream that a service's is: $JOURNAL_STREAM says so. */
 static int open_journal(void **state)
 {
-	struct stat st;
-	char name[64];
-
 	sem_init(&asked, 0, 0);
 	sem_init(&room, 0, 0);
 	sem_init(&entry, 0, 0);
-	if (pipe(stream) || dup2(stream[1], STDERR_FILENO) < 0 || fstat(STDERR_FILENO, &st))
+	if (journal_stream_open(stream))
 		return -1;
-	snprintf(name, sizeof(name), "%llu:%llu", (unsigned long long)st.st_dev,
-		 (unsigned long long)st.st_ino);
-	setenv("JOURNAL_STREAM", name, 1);
 	up_journal_init();
 	return 0;
 }

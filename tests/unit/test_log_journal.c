@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Log lines where stderr is a stream to the journal, and where a sink takes them (base/log.h). */
+#include "journal_stream.h"
 #include "unit.h"
 
 #include "base/log.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static int stream[2];
@@ -24,17 +23,9 @@ static const char *came(void)
 	return text;
 }
 
-/* As a service's stderr is: $JOURNAL_STREAM says so. */
 static int connect_stderr(void **state)
 {
-	struct stat st;
-	char name[64];
-
-	if (pipe(stream) || dup2(stream[1], STDERR_FILENO) < 0 || fstat(STDERR_FILENO, &st))
-		return -1;
-	snprintf(name, sizeof(name), "%llu:%llu", (unsigned long long)st.st_dev,
-		 (unsigned long long)st.st_ino);
-	return setenv("JOURNAL_STREAM", name, 1);
+	return journal_stream_open(stream);
 }
 
 static void stream_knows_the_priority(void **state)

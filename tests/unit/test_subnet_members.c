@@ -40,16 +40,6 @@ enum {
 };
 enum { FULL = 1, NON = 2, SEND_ONLY = 4, SEND_ONLY_FULL = 8 };
 
-/* 15.2.5.16, of a path to a group */
-enum {
-	PATH_DGID = 8,
-	PATH_SGID = 24,
-	PATH_MTU = 54,
-	PATH_RATE = 55,
-	PATH_HAS_DGID = 1 << 2,
-	PATH_HAS_SGID = 1 << 3,
-};
-
 #define QKEY 0x12345u
 /* Of one port, sa_mcast.c. */
 #define GROUPS 1024

@@ -6,23 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* 15.2.5.16 */
+/* 15.2.5.16, beside PATH_HAS_DGID and PATH_HAS_SGID */
 enum {
-	PATH_DGID = 8,
-	PATH_SGID = 24,
-	PATH_DLID = 40,
-	PATH_SLID = 42,
-	PATH_REVERSIBLE = 49,
-	PATH_PKEY = 50,
-	PATH_SL = 52,
-	PATH_MTU = 54,
-	PATH_RATE = 55,
-	PATH_LIFE = 56,
-	PATH_BYTES = 64,
-};
-enum {
-	HAS_DGID = 1 << 2,
-	HAS_SGID = 1 << 3,
 	HAS_DLID = 1 << 4,
 	HAS_SLID = 1 << 5,
 	HAS_NUMB = 1 << 12,
@@ -65,7 +50,8 @@ static void class_port_info(void **state)
 /* The request for the path from `who` to the guest `to`, with what `more` names. */
 static uint8_t *path_request(unsigned who, unsigned to, uint64_t more)
 {
-	uint8_t *r = sa_prepare(&rig.guest[who], GET, PATH_RECORD, HAS_DGID | HAS_SGID | more);
+	uint8_t *r =
+		sa_prepare(&rig.guest[who], GET, PATH_RECORD, PATH_HAS_DGID | PATH_HAS_SGID | more);
 
 	sa_put_gid(r + PATH_SGID, &rig.guest[who]);
 	sa_put_gid(r + PATH_DGID, &rig.guest[to]);
@@ -150,8 +136,8 @@ static void nobody_has_no_path(void **state)
 static void path_needs_its_ends(void **state)
 {
 	assert_int_equal(ask(0, PATH_RECORD, 0), MISSING);
-	assert_int_equal(ask(0, PATH_RECORD, HAS_DGID), MISSING);
-	assert_int_equal(ask(0, PATH_RECORD, HAS_SGID), MISSING);
+	assert_int_equal(ask(0, PATH_RECORD, PATH_HAS_DGID), MISSING);
+	assert_int_equal(ask(0, PATH_RECORD, PATH_HAS_SGID), MISSING);
 }
 
 static unsigned path_with(uint64_t mask, unsigned at, unsigned value)
@@ -203,7 +189,7 @@ static void path_to_a_group(void **state)
 	assert_int_equal(sa_call(g), OK);
 	assert_memory_equal(g->got + AT_RECORD + PATH_DGID, sa_broadcast, 16);
 	assert_int_equal(up_get_be16(g->got + AT_RECORD + PATH_DLID), 0xc000);
-	up_put_be64(g->mad + AT_MASK, HAS_DGID | HAS_SGID | HAS_DLID);
+	up_put_be64(g->mad + AT_MASK, PATH_HAS_DGID | PATH_HAS_SGID | HAS_DLID);
 	up_put_be16(r + PATH_DLID, 0xc001);
 	assert_int_equal(sa_call(g), NO_RECORDS);
 	up_put_be16(r + PATH_DLID, 0xc000);
@@ -215,7 +201,7 @@ static void path_to_a_group(void **state)
 static void table_of_paths(void **state)
 {
 	struct sa_guest *g = &rig.guest[0];
-	uint8_t *r = sa_prepare(g, GET_TABLE, PATH_RECORD, HAS_SGID), *table;
+	uint8_t *r = sa_prepare(g, GET_TABLE, PATH_RECORD, PATH_HAS_SGID), *table;
 	size_t n;
 
 	/* To each of the tenant's ports and its manager. */
@@ -231,12 +217,12 @@ static void table_of_paths(void **state)
 	sa_prepare(g, GET_TABLE, PATH_RECORD, 0);
 	free(sa_call_table(g, &n));
 	assert_int_equal(n, 16);
-	r = sa_prepare(g, GET_TABLE, PATH_RECORD, HAS_DGID);
+	r = sa_prepare(g, GET_TABLE, PATH_RECORD, PATH_HAS_DGID);
 	memcpy(r + PATH_DGID, sa_broadcast, 16);
 	free(sa_call_table(g, &n));
 	assert_int_equal(n, 4);
 	/* None is no error of a table: it is one segment without records. */
-	r = sa_prepare(g, GET_TABLE, PATH_RECORD, HAS_DGID);
+	r = sa_prepare(g, GET_TABLE, PATH_RECORD, PATH_HAS_DGID);
 	free(sa_call_table(g, &n));
 	assert_int_equal(n, 0);
 }
