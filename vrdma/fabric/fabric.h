@@ -154,8 +154,10 @@ void up_worker_wake(struct up_worker *w);
  */
 int up_mcast_attach(struct up_port *port, const struct up_gid *mgid, struct up_qp *qp);
 int up_mcast_detach(struct up_port *port, const struct up_gid *mgid, struct up_qp *qp);
-/* Drops memberships of a QP that goes away, a batch of them. True: none is left. World stopped by
- * the caller. */
+/*
+ * Drops memberships of a QP that goes away, a batch of them. True: none is left. World stopped by
+ * the caller.
+ */
 bool up_mcast_forget(struct up_qp *qp);
 
 /*

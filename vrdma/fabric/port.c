@@ -359,7 +359,6 @@ void up_port_attach(struct up_port *port, struct up_hca *hca)
 void up_port_leave_groups(struct up_port *port)
 {
 	struct up_fabric_port *p = up_fabric_port(port);
-
 	bool all;
 
 	do {
